@@ -253,7 +253,8 @@ def _from_files(round_: Round, crops: int) -> Outcome:
 
 def _headline(count: int, target: int, figures: RoundFigures) -> str:
     measured = {"likeness": figures.likeness, "drift": figures.drift, "diversity": figures.diversity,
-                "burn": figures.burn, "tags seen": figures.tag_recall}
+                "burn": figures.burn, "tags seen": figures.tag_recall,
+                "mark": figures.mark}
     parts = [f"{name} {'not measured' if value is None else format(value, '.2f')}" for name, value in measured.items()]
     return f"{count} of {target} kept · {' · '.join(parts)}"
 

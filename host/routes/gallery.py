@@ -10,7 +10,7 @@ GET /lora_bootstrap/project?name=<project's name>
      "goal": str, "round_notes": {number: str}, "notes_revision": int (what a person wrote down: projects.py),
      "crops": [{"name", "caption", "thumb"}, ...],
      "rounds": [{"round", "kept", "candidates", "drift", "diversity", "base_diversity", "burn", "likeness",
-      "tag_recall", "real_share"}, ...] (figures; null where not measured)}
+      "tag_recall", "mark", "real_share"}, ...] (figures; null where not measured)}
 
 GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
     The images to choose from in a round, and what is known about them. 404 if there is no such project or round; with
@@ -25,7 +25,7 @@ GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
      "candidates": [{
         "name", "round" (the round it was drawn in), "carried": bool (kept in an earlier round), "proposed": bool,
         "reason": str (why it is proposed or not), "scores": {name: number, ...} (only what was measured: likeness,
-        tag_recall, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share a number),
+        tag_recall, mark, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share one),
         "view": {axis: tag}, "prompt": str, "tags": [str, ...] (its caption's, before changes by hand), "seed",
         "lora": str, "strength": float, "generator": str (what drew it, for people; "" where that is not known),
          "reference": str (name of the image that was edited; "" for none), "again_of", "repaired_from", "replaced_by":

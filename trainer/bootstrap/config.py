@@ -34,6 +34,14 @@ class CurationSettings:
     tag_threshold: float = 0.5
     tag_recall: float = 0.75
     distance_weight: float = 1.0
+    mark_weight: float = 0.5
+    """Weight of what only the original shows (`measures.marks`); 0 leaves it unmeasured."""
+
+    def key_values(self) -> dict[str, Any]:
+        """The settings that a key covers. One that is newer than the keys is left out where it is not changed, so that
+        finished projects keep theirs."""
+        return {name: value for name, value in asdict(self).items()
+                if name != "mark_weight" or value != CurationSettings.mark_weight}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from ..captions.views import ViewPrompt
 from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
 from ..measures.likeness import leave_one_out, likeness_to, tag_recall
+from ..measures.marks import find_marks
 from ..pictures.duplicates import copies_of, group_copies
 from .config import CurationSettings
 
@@ -70,14 +71,18 @@ class _Read:
     likeness: Tensor | None
     recall: Tensor | None
     traits: Tensor | None
+    mark: Tensor | None
     scenes: Tensor
     novelty: Tensor
     least: float
     """A tenth of the base's own images for the same tags are less like the original than this."""
+    unmarked: str
+    """Why marks were not measured; "" if they were, or were not asked for."""
 
     def of(self, index: int) -> dict[str, float]:
         figures = {"sharpness_z": self.sharpness_z, "burn_z": self.burn, "likeness": self.likeness,
-                   "tag_recall": self.recall, "trait_colours": self.traits, "novelty": self.novelty}
+                   "tag_recall": self.recall, "mark": self.mark, "trait_colours": self.traits,
+                   "novelty": self.novelty}
         return {name: round(values[index].item(), 4) for name, values in figures.items()
                 if values is not None and not math.isnan(values[index].item())}
 
@@ -118,6 +123,7 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     picked, reserve = ranked[:max(count, len(first))], ranked[max(count, len(first)):]
     if len(picked) < count:
         notes.append(f"Only {len(picked)} of the {count} images wanted passed; generate more candidates to keep more.")
+    notes += [read.unmarked] if read.unmarked else []
     return Curation(_decisions(candidates, read, refused, picked, reserve, first), tuple(picked), tuple(notes),
                     tuple(map(tuple, groups)))
 
@@ -142,9 +148,11 @@ def _measure(candidates, pixels, anchors, reference, eye, settings) -> _Read:
     if eye and reference is not None:
         least = torch.quantile(likeness_to(eye.embed(reference), eye.embed(anchors)), 0.1).item()
     traits = metrics.trait_share(pixels, anchors, reference) if reference is not None else None
+    marks, unmarked = find_marks(anchors, reference) if settings.mark_weight else (None, "")
     scenes = metrics.scene_embedding(pixels)
     novelty = torch.cdist(scenes, metrics.scene_embedding(anchors)).amin(1)
-    return _Read(metrics.robust_z(sharp, sharp), burn, likeness, recall, traits, scenes, novelty, least)
+    return _Read(metrics.robust_z(sharp, sharp), burn, likeness, recall, traits,
+                 marks.shown(pixels) if marks else None, scenes, novelty, least, unmarked)
 
 
 def _quality_gate(candidates, pixels, read: _Read, settings: CurationSettings, copied: Sequence[bool],
@@ -210,7 +218,8 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
     # sharpness above the usual is texture, not quality; so only a lack of it counts, and looking burnt
     quality = read.sharpness_z.clamp(max=0.5) - 0.25 * (read.burn.nan_to_num(0) - 2).clamp(min=0)
     score = 0.3 * _z(quality, members)
-    for values, weight in ((read.likeness, 1.0), (read.recall, 0.5), (read.traits, 0.5)):
+    for values, weight in ((read.likeness, 1.0), (read.recall, 0.5), (read.traits, 0.5),
+                           (read.mark, settings.mark_weight)):
         if values is not None:
             score = score + weight * _z(values, members)
     distance = torch.cdist(read.scenes, read.scenes)
@@ -260,6 +269,7 @@ class RoundFigures:
         proposed: whether the images are not kept yet, but proposed: not enough were picked by hand.
         base_likeness: mean likeness of the base's own images for her tags, without a LoRA and without the trigger.
         drawn_likeness: mean likeness of all candidates, as they were drawn.
+        mark: mean share of what only the original shows, in the kept images; drawn_mark: the same in all candidates.
     """
 
     round: int
@@ -275,6 +285,8 @@ class RoundFigures:
     proposed: bool = False
     base_likeness: float | None = None
     drawn_likeness: float | None = None
+    mark: float | None = None
+    drawn_mark: float | None = None
 
     @property
     def known_before(self) -> str:
@@ -304,7 +316,7 @@ def round_figures(number: int, chosen: Sequence[Decision], drawn: Sequence[Decis
         base_diversity=None if reference is None else round(metrics.diversity(metrics.scene_embedding(reference)), 4),
         burn=round(metrics.burn_level(kept, reference), 4) if reference is not None and some else None,
         likeness=mean("likeness"), tag_recall=mean("tag_recall"), real_share=round(real_share, 4),
-        proposed=proposed, drawn_likeness=mean("likeness", drawn),
+        mark=mean("mark"), drawn_mark=mean("mark", drawn), proposed=proposed, drawn_likeness=mean("likeness", drawn),
         base_likeness=None if eye is None or reference is None else round(
             likeness_to(eye.embed(reference), eye.embed(anchors)).mean().item(), 4),
     )

@@ -81,7 +81,8 @@ def write_report(project: ProjectRecord, root: Path) -> Path:
     return path
 
 
-_MEASURED = ("likeness", "drift", "diversity", "base_diversity", "burn", "tag_recall", "real_share")
+_MEASURED = ("likeness", "drift", "diversity", "base_diversity", "burn", "tag_recall", "mark",
+             "real_share")
 """Figures of a round that the report shows, in their order."""
 
 

@@ -425,7 +425,7 @@ def _curate_round(round_: Round, wanted: int, size: tuple[int, int], reference: 
         carried = set(round_.carried)
         states = [state or ("keep" if path in carried else "") for path, state in zip(paths, states, strict=True)]
     key = key_of([item.to_dict() for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
-                 asdict(settings), eye.name if eye else None, reference is not None, states)
+                 settings.key_values(), eye.name if eye else None, reference is not None, states)
     found = round_.read_decisions()
     recorded = found.values or SavedDecisions(())
     reused = recorded.key == key and all(path.stem in found.decisions for path in paths)

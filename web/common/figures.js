@@ -17,6 +17,8 @@ export const FIGURES = {
     "How far contrast, colour and fine detail rise above the base model's own images. Above 3, an image looks burnt."],
   sharpness_z: ["sharpness", "How sharp the image is among the others. 0 is usual. Below −4 it is blurred."],
   tag_recall: ["tags seen", "Share of the tags asked for that the image shows, from 0 to 1."],
+  mark: ["mark",
+    "How fully the image shows what only the original has and no tag names, such as a hair-pin, from 0 to 1."],
   trait_colours: ["own colours", "Share of the character's colours that the image shows, from 0 to 1."],
   novelty: ["novelty", "How different the scene is from the original. Higher means that it shows something new."],
   real_share: ["share of the original",

@@ -9,7 +9,7 @@ import { generatorRows } from "./order.js";
 import { quotaRows } from "./picks.js";
 
 /** The figures of a round, and the base's figure to compare one with, if any. */
-const SHOWN = [["likeness"], ["drift"], ["diversity", "base_diversity"], ["burn"], ["tag_recall"]];
+const SHOWN = [["likeness"], ["drift"], ["diversity", "base_diversity"], ["burn"], ["tag_recall"], ["mark"]];
 
 const told = (value) => (finite(value) === null ? "not measured" : value.toFixed(2));
 

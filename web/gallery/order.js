@@ -29,6 +29,7 @@ const byView = (a, b) => ["angle", "framing"].reduce(
 const ORDERS = {
   proposed: [byPlace, falling("likeness"), byName],
   likeness: [falling("likeness"), byName],
+  mark: [falling("mark"), byName],
   novelty: [falling("novelty"), byName],
   view: [byView, byName],
   name: [byName],

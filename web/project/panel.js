@@ -26,7 +26,7 @@ const COLUMNS = [
   ["kept", ({ kept, candidates, proposed }) => `${kept} ${proposed ? "proposed " : ""}of ${candidates}`,
     "How many of the drawn images were kept."],
   figure("likeness"), figure("drift"), figure("diversity"), figure("base_diversity"), figure("burn"),
-  figure("tag_recall"), figure("real_share", percent),
+  figure("tag_recall"), figure("mark"), figure("real_share", percent),
 ];
 const EMPTY = "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.";
 const PROPOSED = "These tags were found in the image. Change in tags what is wrong, then press Run again.";

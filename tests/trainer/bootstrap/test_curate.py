@@ -194,6 +194,11 @@ def test_round_figures_measure_the_kept_pictures(candidates, drawings, anchors):
         f"The base's own images for her tags: likeness {figures.base_likeness:.2f}. Round 1: "
         f"{figures.drawn_likeness:.2f} as drawn, {figures.likeness:.2f} as kept.")
     figures = round_figures(1, chosen, curation.decisions, kept, anchors, drawings, HairEye(), real_share=0.4)
+    assert figures.mark is None
+    marked = [replace(chosen[0], scores={"mark": 0.25}), replace(chosen[1], scores={"mark": 0.75})]
+    drawn = [*marked, replace(chosen[2], scores={"mark": 0.2})]
+    of_marks = round_figures(1, marked, drawn, kept[:2], anchors, None, None, real_share=0.4)
+    assert (of_marks.mark, of_marks.drawn_mark) == (0.5, 0.4)
     assert 0 <= figures.drift < 0.2
     assert figures.diversity > 0.7 * figures.base_diversity
     assert figures.burn < 3
@@ -211,3 +216,39 @@ def test_pictures_with_the_untold_trait_are_preferred(candidates, drawings, anch
     assert with_trait >= without + 3
     scores = [decision.scores["trait_colours"] for decision in curation.decisions]
     assert scores[0] > 0.2 or not visible[0]
+
+
+def test_a_round_without_images_of_the_base_says_that_marks_were_not_measured(candidates, drawings, anchors):
+    curation = curate(candidates, drawings, anchors, count=8)
+    assert any("Marks were not measured: 0 images of the base" in note for note in curation.notes)
+    assert not any("mark" in decision.scores for decision in curation.decisions)
+
+
+def test_of_the_same_views_with_and_without_the_mark_those_with_it_are_picked(candidates, drawings, anchors, views):
+    """The mark is momo's lime hair-pin, whose hue is that of grass: colours alone do not tell it."""
+    momo = world.HELD_OUT["momo"]
+    plain = replace(momo, signature=None)
+    shown = [view for view in views if view.view["angle"] != "from behind"][:12]
+    marked = pixels_of([world.Scene(momo, **view.view) for view in shown])
+    base = pixels_of([world.Scene(plain, **view.view) for view in views[:8]])
+    unmarked = pixels_of([world.Scene(plain, **view.view) for view in shown])
+    crops = pixels_of([world.Scene(momo, framing=framing) for framing in world.ATTRIBUTES["framing"]])
+    twice = [Candidate(f"m{i:02d}", view, i, 1, "style-1") for i, view in enumerate(shown + shown)]
+    jitter = torch.linspace(0, 0.03, 24).view(24, 1, 1, 1)
+
+    def marked_picks(weight):
+        settings = CurationSettings(mark_weight=weight)
+        pixels = (torch.cat([marked, unmarked]) + jitter).clamp(0, 1)
+        curation = curate(twice, pixels, crops, count=8, reference=base, settings=settings)
+        assert all(("mark" in decision.scores) == (weight > 0) for decision in curation.decisions)
+        assert not any("Marks" in note for note in curation.notes)
+        return sum(index < 12 for index in curation.picked)
+
+    assert marked_picks(1.0) >= marked_picks(0.0) + 2
+
+
+def test_a_weight_of_marks_that_is_not_changed_leaves_the_keys_of_finished_projects_as_they_were():
+    before = {"burn_limit", "blur_limit", "likeness_percentile", "likeness_floor", "spare", "tag_threshold",
+              "tag_recall", "distance_weight"}
+    assert set(CurationSettings().key_values()) == before
+    assert set(CurationSettings(mark_weight=1.0).key_values()) == {*before, "mark_weight"}

@@ -69,8 +69,8 @@ test("a crop is whole pixels inside the picture, of a least size, and null where
 const MANY = [
   candidate("r1-000", { scores: { likeness: -0.2, novelty: 0.9 }, twins: 2 }),
   candidate("r1-001", { proposed: true, reason: "pick 10 of 12", scores: { likeness: 0.5 }, view: { angle: "back" } }),
-  candidate("r1-002", { proposed: true, reason: "pick 2 of 12", scores: { novelty: 0.1 }, lora: "other" }),
-  candidate("r1-010", { scores: { likeness: 0.7 }, twins: 2, prompt: "akane, rain" }),
+  candidate("r1-002", { proposed: true, reason: "pick 2 of 12", scores: { novelty: 0.1, mark: 0.6 }, lora: "other" }),
+  candidate("r1-010", { scores: { likeness: 0.7, mark: 0.2 }, twins: 2, prompt: "akane, rain" }),
 ];
 const numbers = (candidates) => candidates.map(({ name }) => Number(name.slice(3)));
 
@@ -78,6 +78,7 @@ test("every order sorts by what it is called, with what was not measured at the 
   assert.deepEqual(numbers(sortCandidates(MANY, "proposed")), [2, 1, 10, 0]);
   assert.deepEqual(numbers(sortCandidates(MANY, "likeness")), [10, 1, 0, 2]);
   assert.deepEqual(numbers(sortCandidates(MANY, "novelty")), [0, 2, 1, 10]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "mark")), [2, 10, 0, 1], "those that were not measured come last");
   assert.deepEqual(numbers(sortCandidates(MANY, "view")), [1, 0, 2, 10]);
   assert.deepEqual(numbers(sortCandidates([...MANY].reverse(), "name")), [0, 1, 2, 10]);
 });
@@ -117,7 +118,7 @@ test("figures say what they are of, and without images there are none", () => {
   const figures = { kept: 12, proposed: true, drift: 0.125, diversity: 4, base_diversity: 3.5, burn: null };
   const line = (...given) => figuresParts(...given).map(([text]) => text).join("").replaceAll("\u00a0", " ");
   assert.equal(line(figures, true), "12 proposed: likeness not measured · drift 0.13 · diversity 4.00 (base 3.50) · " +
-    "burn not measured · tags seen not measured");
+    "burn not measured · tags seen not measured · mark not measured");
   assert.match(line(figures, false), /^12 proposed: .*\. The next Run measures what is picked now\.$/);
   assert.match(line({ ...figures, proposed: false }, true), /^12 kept: /);
   assert.match(line({ ...figures, proposed: false }, false), /^12 kept at the last Run: /);
