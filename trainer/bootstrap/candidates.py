@@ -70,7 +70,8 @@ class Lineage:
 
     @property
     def candidate(self) -> Candidate:
-        return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora)
+        return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora,
+                         getattr(self, "reference", ""), getattr(self, "generator", "") or self.base)
 
 
 @lru_cache(maxsize=65536)
