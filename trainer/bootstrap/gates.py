@@ -1,22 +1,22 @@
 """Gates for candidates that were drawn from an image: an edit model that does not turn the character, or that changes
 her colours or her fine detail. Also the face of a real person, which is compared apart from the whole image.
 
-The limits are measured on the drawn world (bench/gates.py): poses that were turned against poses that were not, and
-images with and without a cast, a blur or a loss of colour.
+The limits are measured on the drawn world: poses that were turned against poses that were not, and images with and
+without a cast, a blur or a loss of colour.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from ..captions.tags import same_tag
-from ..captions.views import OWN
+from ..captions.views import OWN, ViewPrompt
 from ..datasets.retouch import lab_statistics, match_colours
 from ..measures.eyes import Likeness
 from ..measures.likeness import leave_one_out, likeness_to
@@ -33,9 +33,6 @@ from ..pictures.crops import find_face
 from ..pictures.images import to_image, to_tensor
 from .config import CurationSettings
 
-if TYPE_CHECKING:
-    from .curate import Candidate
-
 TURNS = ("angle", "height")
 """Axes of a view that turn the character."""
 FRONT = ("front view", "looking at viewer", "straight-on", "eye level", "slightly from above")
@@ -50,6 +47,17 @@ SAME_COLOURS = 2.5
 """A shift up to this is none. On the drawn world, 95 % of the images without a cast are below it."""
 PHOTOGRAPHIC = ("photo", "photograph", "photography", "photorealistic", "realistic", "real life")
 """Tags of an image of a real person."""
+
+
+class Drawn(Protocol):
+    """What the gates ask of a candidate (`curate.Candidate`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def prompt(self) -> ViewPrompt: ...
+    @property
+    def reference(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,12 @@ class EditFigures:
         return {name: round(values[index], 4) for name, values in figures.items() if index in values}
 
 
-def is_edited(candidate: Candidate) -> bool:
+def is_edited(candidate: Drawn) -> bool:
     """Whether it was drawn from an image. What is compared with the base's own images means nothing for it."""
     return bool(candidate.reference)
 
 
-def measure_edits(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor,
+def measure_edits(candidates: Sequence[Drawn], pixels: Tensor, anchors: Tensor,
                   own_view: Collection[str]) -> EditFigures:
     """Compare the candidates that were drawn from an image with the crops, and with the image that each was drawn from
     if it is a candidate too, as one kept in the round before is.
@@ -123,7 +131,7 @@ def keeps_colours(view: Mapping[str, str], shown: Collection[str]) -> bool:
     return all(same_tag(view[axis]) in known for axis in COLOUR_AXES if axis in view)
 
 
-def refuse_edits(candidates: Sequence[Candidate], refused: list[str], figures: EditFigures,
+def refuse_edits(candidates: Sequence[Drawn], refused: list[str], figures: EditFigures,
                  settings: CurationSettings) -> None:
     """Refuse what did not turn, and what differs too much in colours or in fine detail, with the figure."""
     for index in range(len(candidates)):
@@ -131,7 +139,7 @@ def refuse_edits(candidates: Sequence[Candidate], refused: list[str], figures: E
         refused[index] = refused[index] or reason
 
 
-def _edit_reason(candidate: Candidate, index: int, figures: EditFigures, settings: CurationSettings) -> str:
+def _edit_reason(candidate: Drawn, index: int, figures: EditFigures, settings: CurationSettings) -> str:
     pose, shift, change = (values.get(index, 0.0) for values in (figures.pose, figures.colours, figures.detail))
     if pose > settings.pose_limit:
         return f"did not turn: its pose is {pose:.2f} like the original's, above {settings.pose_limit:.2f}"
@@ -144,7 +152,7 @@ def _edit_reason(candidate: Candidate, index: int, figures: EditFigures, setting
     return ""
 
 
-def unmeasured_burn(candidates: Sequence[Candidate]) -> list[str]:
+def unmeasured_burn(candidates: Sequence[Drawn]) -> list[str]:
     """A note on candidates whose burn means nothing."""
     count = sum(map(is_edited, candidates))
     images = "1 image that was" if count == 1 else f"{count} images that were"
@@ -173,7 +181,7 @@ def measures_faces(setting: str, tags: Collection[str]) -> bool:
         map(same_tag, PHOTOGRAPHIC)))
 
 
-def face_likeness(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor,
+def face_likeness(candidates: Sequence[Drawn], pixels: Tensor, anchors: Tensor,
                   eye: Likeness) -> tuple[Tensor, Tensor]:
     """([N] likeness of each face to the crops' faces, NaN where the view shows none; that of the crops' faces to each
     other, [A])."""

@@ -41,6 +41,11 @@ export const SWEEP_FIGURES = {
     "How far contrast, colour and fine detail rise above the images without the LoRA. Above 3, they look burnt."],
   validation: ["validation",
     "Loss on images that were held back, divided by the base model's. Below 1 is better than the base."],
+  backgrounds: ["copied backgrounds",
+    "Share of the images that repeat a training image's background, beyond those without the LoRA."],
+  artefacts: ["artefacts",
+    "Share of the images with noise, stripes, banding or lost sharpness that they lack without the LoRA."],
+  by_eye: ["good by eye", "Share of good among what you rated: anatomy, skin and light."],
   score: ["score", "All figures in one, from 0 to 1. Higher is better."],
 };
 
