@@ -121,6 +121,7 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     refused = _quality_gate(candidates, pixels, read, settings, copied, groups)
     refuse_edits(candidates, refused, read.edits, settings)
     notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
+    notes += ["Faces were not measured: there is no eye for this base."] * (settings.faces == "on" and eye is None)
     notes += unmeasured_burn(candidates) if reference is not None else []
     for index in (index for index, kept in by_hand.items() if not kept):
         refused[index] = "rejected by hand"

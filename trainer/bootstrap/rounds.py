@@ -384,7 +384,8 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
         curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), recorded.notes)
     else:
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
-                          eye=eye, settings=settings, own_tags=round_.project.roles.view,
+                          eye=eye, settings=settings,
+                          own_tags=(*round_.project.roles.view, *round_.project.config.tags),
                           by_hand={index: state == "keep" for index, state in enumerate(states) if state})
     kept = round_.list_kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
     rows = [paths.index(item.path) for item in kept]
