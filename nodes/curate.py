@@ -20,6 +20,7 @@ from ..host.paths import output_path
 from ..host.shown_text import show_beside_panel
 from ..host.working import show_report
 from ..trainer.bootstrap.candidates import Lineage
+from ..trainer.bootstrap.config import CHOICES, EVEN, CurationSettings
 from ..trainer.bootstrap.curate import RoundFigures, alarm
 from ..trainer.bootstrap.loop import curation_summary
 from ..trainer.bootstrap.picks import Picks
@@ -75,6 +76,15 @@ class CurateImages(io.ComfyNode):
                     "Also wait if the kept images have drifted from the original, become too alike, or are burnt.")),
                 tagger_input(),
                 clip_vision_input(),
+                io.Combo.Input("generators", options=list(CHOICES["generators"]), default=EVEN, tooltip=(
+                    "even: each generator of the round gets the same share of the picks, so that the look of one does "
+                    "not fill the set. free: the best images, whatever drew them.")),
+                io.Boolean.Input("match_colours", default=False, tooltip=(
+                    "Keep images of an edit model whose colours have shifted, and match their colours to the crops "
+                    "when the dataset is built.")),
+                io.Combo.Input("faces", options=list(CHOICES["faces"]), default="auto", tooltip=(
+                    "Compare faces apart from the whole image. auto: if the original's tags say that it is a "
+                    "photograph.")),
             ],
             outputs=[
                 BootstrapProjectSocket.Output(display_name="project", tooltip=(
@@ -99,10 +109,12 @@ class CurateImages(io.ComfyNode):
         return [_fingerprint(round, files), *(_count_kept(number) for number in range(1, round))]
 
     @classmethod
-    def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None) -> io.NodeOutput:
+    def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None, generators=EVEN,
+                match_colours=False, faces="auto") -> io.NodeOutput:
         round_, target = project.round(round), keep or project.target(round)
         reader = tag_reader(tagger, cls.hidden.unique_id)
-        outcome = curate_by_mode(round_, mode, target, stop_on_alarm, clip_vision, reader)
+        settings = replace(project.config.curation, generators=generators, match_colours=match_colours, faces=faces)
+        outcome = curate_by_mode(round_, mode, target, stop_on_alarm, clip_vision, reader, settings)
         values = outcome_values(project, outcome)
         following, line = (ExecutionBlocker(None),) * 3, ""
         if is_linked(cls.hidden.unique_id, NEXT_SLOTS):  # a dataset that nobody takes is not written
@@ -199,7 +211,7 @@ def outcome_ui(round_: Round, target: int, outcome: Outcome) -> dict[str, Any]:
 
 
 def curate_by_mode(round_: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
-                   tagger: Tagger | None = None) -> Outcome:
+                   tagger: Tagger | None = None, settings: CurationSettings | None = None) -> Outcome:
     """Curate a round. Raises UserError if there is nothing to choose from."""
     if not round_.pictures():
         raise UserError(f"round {round_.number} of {round_.project.name!r} has no candidates. Link the project from "
@@ -207,7 +219,8 @@ def curate_by_mode(round_: Round, mode: str, target: int, stop_on_alarm: bool, c
     crops = len(round_.project.crops())
     if mode == FROM_FILE:
         return _from_files(round_, crops)
-    done = _measure_round(round_, mode, target - crops, clip_vision, tagger)
+    done = _measure_round(round_, mode, target - crops, clip_vision, tagger,
+                          settings or round_.project.config.curation)
     record = ProjectRecord.load(round_.project.folder)
     record.record_figures(done.figures)
     count, wanted = crops + len(done.kept), target - crops
@@ -227,12 +240,12 @@ def curate_by_mode(round_: Round, mode: str, target: int, stop_on_alarm: bool, c
                    (*known, *done.curation.notes, *alarms), (*stopped, *known, *alarms))
 
 
-def _measure_round(round_: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
+def _measure_round(round_: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None,
+                   settings: CurationSettings) -> Any:
     eye = choose_eye(round_.project.config.base == SANDBOX, clip_vision, tagger)
     first = Lineage.read(round_.pictures()[0])
     size = measured_size(first.width, first.height)
     base = round_.project.round(REFERENCE).list_candidates()
-    settings = round_.project.config.curation
     if tagger is not None:
         settings = replace(settings, tag_threshold=tagger.thresholds.get("general", settings.tag_threshold))
     return curate_round(round_, wanted=max(0, wanted), size=size, eye=eye, settings=settings, mode=mode,

@@ -19,7 +19,9 @@ from ..host.shown_text import has_panels
 from ..host.working import Work, follow, show_report
 from ..trainer.captions.kinds import KINDS, order_kinds
 from ..trainer.common.errors import UserError
+from ..trainer.common.files import file_hash
 from ..trainer.sweeps.cells import CHECKPOINT, Sweep
+from ..trainer.sweeps.earlier import MARKS
 from ..trainer.sweeps.log import SCORES, add_to_log
 from ..trainer.sweeps.score import ScoreRow, Scores, ScoreSettings, score_sweep, validation_of
 from ..trainer.sweeps.score_table import as_picture, report, write_scores
@@ -63,6 +65,11 @@ class ScoreSweep(io.ComfyNode):
                 io.String.Output(display_name="report"),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> Any:
+        """What was rated by eye; which sweep is meant is known only when the node runs."""
+        return sorted((path.parent.name, file_hash(path)) for path in paths.sweeps_root().glob(f"*/{MARKS}"))
 
     @classmethod
     def execute(cls, sweep, kind, tagger, dataset=None, clip_vision=None) -> io.NodeOutput:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...trainer.bootstrap.candidates import PARTS
 from .base_file import base_file, is_weights
 from .recipe import OURS, Node, is_link
 from .runner import display_name, node_class
@@ -48,7 +49,7 @@ def find_generator(find: Callable[[str], Node], end: Any, source: str, lora: Pat
     edits = bool(services) or any(node["class_type"] in EDITORS for node in nodes.values())
     named = list(dict.fromkeys(loras))
     more = [f"{len(named) - MOST} more LoRAs"] if len(named) > MOST else []
-    return Generator(" · ".join((*dict.fromkeys((*services, *models)), *named[:MOST], *more)), edits)
+    return Generator(PARTS.join((*dict.fromkeys((*services, *models)), *named[:MOST], *more)), edits)
 
 
 def _above(find: Callable[[str], Node], start: str, source: str) -> Iterator[tuple[str, Node]]:

@@ -21,7 +21,8 @@ GET /lora_bootstrap/sweep?name=<sweep's name>
         if there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation", "score" (number |
         null), "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
         "recommended": index of a row | null, "why": str, "notes": [str, ...], ...},
-     "marks": {"best": {"key"} | null, "hidden": [key, ...]}, "sheets": [address, ...]}
+     "marks": {"best": {"key"} | null, "hidden": [key, ...], "ratings": {key: {"anatomy" | "skin" | "light": 1 (good) |
+        -1 (bad)}}}, "sheets": [address, ...]}
 
 GET /lora_bootstrap/sweep/summary?name=<sweep's name>
     What a node shows of it: its entry in the archive, plus {"latest": [address of a thumbnail, ...] (the images
@@ -34,7 +35,8 @@ GET /lora_bootstrap/sweep/sheet?name=<sweep's name>&file=grid.png[&size=thumb]
     A labelled sheet as it is on disk, or a JPEG of at most 768 pixels a side.
     The addresses above end in a version (&v=…), the time of the file's last change, so browsers may cache them.
 
-POST /lora_bootstrap/sweep/marks {"name", "revision": int, "best": key | null, "hidden": [key, ...]}
+POST /lora_bootstrap/sweep/marks {"name", "revision": int, "best": key | null, "hidden": [key, ...],
+    "ratings": as above (left out: those saved stay)}
     → {"revision": int}. 409 if `revision` is not the latest: the answer of GET, plus "error"; nothing is saved.
     400 for any other body, 404 for an unknown sweep or cell.
 
@@ -64,12 +66,13 @@ from aiohttp import web
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.revisions import StaleRevision
+from ...trainer.sweeps.marks import are_ratings
 from ..events import tell_marks
 from .answers import aside, get, post, refusal
 from .views import sweep_view
 from .views.sweep_view import LoraChanged
 
-MARKS = 'the body must be {"name": "…", "revision": 0, "best": "…" or null, "hidden": ["…", …]}.'
+MARKS = 'the body must be {"name": "…", "revision": 0, "best": "…" or null, "hidden": ["…", …], "ratings": {…}}.'
 PROMOTE = 'the body must be {"name": "…", "key": "…", "as": "…"}.'
 ELSEWHERE = "somebody else has marked cells in the meantime; look at their marks first."
 KEPT = {"Cache-Control": "private, max-age=86400"}
@@ -107,7 +110,8 @@ async def post_marks(body: dict[str, Any]) -> web.Response:
     name = body["name"]
     try:
         sweep = await aside(lambda: sweep_view.find_sweep(name))
-        revision = await aside(lambda: sweep_view.save_marks(sweep, body["revision"], body["best"], body["hidden"]))
+        revision = await aside(lambda: sweep_view.save_marks(
+            sweep, body["revision"], body["best"], body["hidden"], body.get("ratings")))
     except StaleRevision:
         return web.json_response({**await aside(lambda: sweep_view.sweep_view(name)), "error": ELSEWHERE}, status=409)
     except UserError as error:
@@ -159,4 +163,5 @@ async def _picture(
 def _is_marks(body: dict[str, Any]) -> bool:
     return (isinstance(body.get("name"), str) and type(body.get("revision")) is int
             and "best" in body and isinstance(body["best"], str | None) and isinstance(body.get("hidden"), list)
-            and all(isinstance(key, str) for key in body["hidden"]))
+            and all(isinstance(key, str) for key in body["hidden"])
+            and ("ratings" not in body or are_ratings(body["ratings"])))

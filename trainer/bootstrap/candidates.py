@@ -31,6 +31,9 @@ _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 _LATER_FIELDS = ("generator", "reference", "reference_hash", "again_of", "repaired_from")
 """Fields of a lineage that are written only where they hold something."""
 
+PARTS = " · "
+"""What stands between the parts of a generator's name: the model or service first, then LoRAs."""
+
 
 class Stopped(Exception):
     """The user asked to stop. Everything made so far stays on disk."""
@@ -89,7 +92,8 @@ class Lineage:
     @property
     def candidate(self) -> Candidate:
         return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora,
-                         self.repaired_from)
+                         repaired_from=self.repaired_from, reference=self.reference,
+                         generator=self.generator.partition(PARTS)[0])
 
     @property
     def asked_for(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +21,19 @@ from ..measures.eyes import Likeness
 from ..measures.likeness import leave_one_out, likeness_to, tag_recall
 from ..measures.marks import find_marks
 from ..pictures.duplicates import copies_of, group_copies
-from .config import CurationSettings
+from .config import EVEN, CurationSettings
+from .gates import (
+    EditFigures,
+    face_likeness,
+    is_edited,
+    measure_edits,
+    measures_faces,
+    refuse_edits,
+    unmeasured_burn,
+)
+
+GENERATOR = "generator"
+"""The axis of what drew an image, among the axes of a view."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,10 @@ class Candidate:
     """Name of the LoRA that made it."""
     repaired_from: str = ""
     """Name of the candidate that it replaces, as a repaired copy of it."""
+    reference: str = ""
+    """Name of the image that it was drawn from by an edit model; "" if it was drawn from a prompt alone."""
+    generator: str = ""
+    """The model or service that drew it, without its LoRAs; "" if its lineage does not say."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +90,26 @@ class _Read:
     mark: Tensor | None
     scenes: Tensor
     novelty: Tensor
+    faces: Tensor | None
+    face_floor: float
+    edits: EditFigures
     least: float
     """A tenth of the base's own images for the same tags are less like the original than this."""
     unmarked: str
-    """Why marks were not measured; "" if they were, or were not asked for."""
+    """Why marks were not measured; "" if they were."""
 
     def of(self, index: int) -> dict[str, float]:
         figures = {"sharpness_z": self.sharpness_z, "burn_z": self.burn, "likeness": self.likeness,
                    "tag_recall": self.recall, "mark": self.mark, "trait_colours": self.traits,
-                   "novelty": self.novelty}
+                   "novelty": self.novelty, "face_likeness": self.faces}
         return {name: round(values[index].item(), 4) for name, values in figures.items()
-                if values is not None and not math.isnan(values[index].item())}
+                if values is not None and not math.isnan(values[index].item())} | self.edits.of(index)
 
 
 def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, count: int,
            reference: Tensor | None = None, eye: Likeness | None = None,
-           settings: CurationSettings | None = None, by_hand: Mapping[int, bool] | None = None) -> Curation:
+           settings: CurationSettings | None = None, by_hand: Mapping[int, bool] | None = None,
+           own_tags: Collection[str] = ()) -> Curation:
     """Keep at most `count` of the candidates, or all that were kept by hand if those are more.
 
     Args:
@@ -97,14 +117,18 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
         anchors: the original crops [A, 3, H, W].
         reference: the base model's own images for such prompts [R, 3, H, W], for the burn figure; None leaves it out.
         by_hand: candidates decided by hand: kept (True), whatever the gates say, or rejected (False).
+        own_tags: what the original image shows: its angle, its style, whether it is a photograph.
     """
     settings, by_hand = settings or CurationSettings(), by_hand or {}
-    read = _measure(candidates, pixels, anchors, reference, eye, settings)
+    read = _measure(candidates, pixels, anchors, reference, eye, settings, own_tags)
     prints = metrics.fingerprints(pixels)
     groups = _without_replaced(candidates, group_copies(prints))
     copied = copies_of(prints, metrics.fingerprints(anchors))
     refused = _quality_gate(candidates, pixels, read, settings, copied, groups)
+    refuse_edits(candidates, refused, read.edits, settings)
     notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
+    notes += ["Faces were not measured: there is no eye for this base."] * (settings.faces == "on" and eye is None)
+    notes += unmeasured_burn(candidates) if reference is not None else []
     for index in (index for index, kept in by_hand.items() if not kept):
         refused[index] = "rejected by hand"
     if eye and read.likeness is not None:
@@ -113,6 +137,9 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
             gate = torch.quantile(leave_one_out(eye.embed(anchors)), settings.likeness_percentile / 100).item()
         notes += _likeness_gate(candidates, refused, read.likeness, min(gate, read.least), gate,
                                 math.ceil(count * settings.spare))
+    if read.faces is not None:
+        notes += _likeness_gate(candidates, refused, read.faces, -1.0, read.face_floor,
+                                math.ceil(count * settings.spare), "face likeness")
     if read.recall is not None:
         for index in _open(refused):
             if read.recall[index] < settings.tag_recall:
@@ -121,6 +148,7 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     first = [index for index, kept in by_hand.items() if kept]
     ranked = _rank(candidates, read, _open(refused), count, settings, first)
     picked, reserve = ranked[:max(count, len(first))], ranked[max(count, len(first)):]
+    notes += _unmet_shares(candidates, picked, min(count, len(picked)), settings)
     if len(picked) < count:
         notes.append(f"Only {len(picked)} of the {count} images wanted passed; generate more candidates to keep more.")
     notes += [read.unmarked] if read.unmarked else []
@@ -139,20 +167,26 @@ def _open(refused: Sequence[str]) -> list[int]:
     return [index for index, reason in enumerate(refused) if not reason]
 
 
-def _measure(candidates, pixels, anchors, reference, eye, settings) -> _Read:
+def _measure(candidates, pixels, anchors, reference, eye, settings, own_tags) -> _Read:
     sharp = metrics.sharpness(pixels).clamp(min=1e-9).log()
     burn = metrics.burn_z(pixels, reference) if reference is not None else torch.full((len(pixels),), float("nan"))
     likeness = likeness_to(eye.embed(pixels), eye.embed(anchors)) if eye else None
     recall = tag_recall(pixels, [c.prompt for c in candidates], eye, settings.tag_threshold) if eye else None
+    burn[[is_edited(candidate) for candidate in candidates]] = float("nan")
+    faces, floor = None, -1.0
+    if eye and measures_faces(settings.faces, own_tags):
+        faces, own = face_likeness(candidates, pixels, anchors, eye)
+        floor = torch.quantile(own, settings.likeness_percentile / 100).item()
     least = -1.0
     if eye and reference is not None:
         least = torch.quantile(likeness_to(eye.embed(reference), eye.embed(anchors)), 0.1).item()
     traits = metrics.trait_share(pixels, anchors, reference) if reference is not None else None
-    marks, unmarked = find_marks(anchors, reference) if settings.mark_weight else (None, "")
+    marks, unmarked = find_marks(anchors, reference)
     scenes = metrics.scene_embedding(pixels)
     novelty = torch.cdist(scenes, metrics.scene_embedding(anchors)).amin(1)
     return _Read(metrics.robust_z(sharp, sharp), burn, likeness, recall, traits,
-                 marks.shown(pixels) if marks else None, scenes, novelty, least, unmarked)
+                 marks.shown(pixels) if marks else None, scenes, novelty, faces, floor,
+                 measure_edits(candidates, pixels, anchors, own_tags), least, unmarked)
 
 
 def _quality_gate(candidates, pixels, read: _Read, settings: CurationSettings, copied: Sequence[bool],
@@ -178,14 +212,14 @@ def _quality_gate(candidates, pixels, read: _Read, settings: CurationSettings, c
 
 
 def _likeness_gate(candidates, refused: list[str], likeness: Tensor, least: float, gate: float,
-                   enough: int) -> list[str]:
+                   enough: int, called: str = "likeness") -> list[str]:
     """Reject what is less alike than `gate`. Returns a note if the gate had to be lowered.
 
     The crops show one angle, and other angles are less alike by nature. So the gate is lowered angle by angle, until
     each has its share of `enough`, but never below `least`.
     """
     angles: dict[str, list[int]] = {}
-    for index in range(len(candidates)):
+    for index in (~likeness.isnan()).nonzero()[:, 0].tolist():
         angles.setdefault(candidates[index].prompt.view.get("angle", ""), []).append(index)
     lowest = gate
     for members in angles.values():
@@ -195,10 +229,10 @@ def _likeness_gate(candidates, refused: list[str], likeness: Tensor, least: floa
         lowest = min(lowest, own)
         for index in members:
             if not refused[index] and likeness[index] < own:
-                refused[index] = f"likeness {likeness[index]:.2f} to the original, below {own:.2f}"
+                refused[index] = f"{called} {likeness[index]:.2f} to the original, below {own:.2f}"
     if lowest == gate:
         return []
-    return [f"The likeness gate was lowered from {gate:.2f} to as little as {lowest:.2f}: too few images were as much "
+    return [f"The {called} gate was lowered from {gate:.2f} to as little as {lowest:.2f}: too few images were as much "
             "like the original as its crops are like each other."]
 
 
@@ -206,6 +240,9 @@ def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
     if values is None or not members:
         return torch.zeros(0 if values is None else len(values))
     inside = values[list(members)]
+    inside = inside[~inside.isnan()]
+    if not len(inside):
+        return torch.zeros(len(values))
     return ((values - inside.mean()) / inside.std(unbiased=False).clamp(min=1e-6)).nan_to_num(0)
 
 
@@ -218,16 +255,19 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
     # sharpness above the usual is texture, not quality; so only a lack of it counts, and looking burnt
     quality = read.sharpness_z.clamp(max=0.5) - 0.25 * (read.burn.nan_to_num(0) - 2).clamp(min=0)
     score = 0.3 * _z(quality, members)
-    for values, weight in ((read.likeness, 1.0), (read.recall, 0.5), (read.traits, 0.5),
+    for values, weight in ((read.likeness, 1.0), (read.recall, 0.5), (read.traits, 0.5), (read.faces, 0.5),
                            (read.mark, settings.mark_weight)):
         if values is not None:
             score = score + weight * _z(values, members)
     distance = torch.cdist(read.scenes, read.scenes)
     distance = distance / distance[members][:, members].median().clamp(min=1e-6)
     caps, picked = quotas([candidate.prompt.view for candidate in candidates], count), list(first)
+    if settings.generators == EVEN and len(_named(candidates)) > 1:
+        caps |= _even_shares([name for index in {*members, *first} if (name := candidates[index].generator)], count)
     used = Counter(group for index in first for group in _groups(candidates[index]))
     while rest := [i for i in members if i not in picked]:
-        within = [i for i in rest if all(used[g] < caps[g] for g in _groups(candidates[i]))] or rest
+        room = [i for i in rest if _has_room(candidates[i], used, caps, (GENERATOR,))] or rest
+        within = [i for i in room if _has_room(candidates[i], used, caps)] or room
         spread = distance[within][:, picked].amin(1) if picked else torch.zeros(len(within))
         best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2)).argmax())]
         picked.append(best)
@@ -236,7 +276,44 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
 
 
 def _groups(candidate: Candidate) -> list[tuple[str, str]]:
-    return list(candidate.prompt.view.items())
+    return [*candidate.prompt.view.items(), (GENERATOR, candidate.generator)]
+
+
+def _has_room(candidate: Candidate, used: Mapping[tuple[str, str], int], caps: Mapping[tuple[str, str], int],
+              axes: Collection[str] = ()) -> bool:
+    """Whether a candidate is within the caps of its groups, or of those on these axes only."""
+    return all(used[group] < caps.get(group, math.inf) for group in _groups(candidate)
+               if not axes or group[0] in axes)
+
+
+def _named(candidates: Sequence[Candidate]) -> Counter[str]:
+    """How many images each generator drew, as far as their lineages name it."""
+    return Counter(candidate.generator for candidate in candidates if candidate.generator)
+
+
+def _even_shares(generators: Sequence[str], count: int) -> dict[tuple[str, str], int]:
+    """(GENERATOR, generator) → how many of `count` images it may draw. Each has the same share. What one has too few
+    images for goes to the others.
+
+    Args:
+        generators: of each image that can be picked.
+    """
+    there = Counter(generators)
+    shares: dict[tuple[str, str], int] = {}
+    for place, (name, most) in enumerate(sorted(there.items(), key=lambda item: (item[1], item[0]))):
+        shares[GENERATOR, name] = min(most, math.ceil((count - sum(shares.values())) / (len(there) - place)))
+    return shares
+
+
+def _unmet_shares(candidates: Sequence[Candidate], picked: Sequence[int], count: int,
+                  settings: CurationSettings) -> list[str]:
+    """A note for each generator that got less than an even share of the picks."""
+    drawn = _named(candidates)
+    if settings.generators != EVEN or len(drawn) < 2:
+        return []
+    got, share = Counter(candidates[index].generator for index in picked), count // len(drawn)
+    return [f"{name} drew {got[name]} of the picks; an even share is {share}. Generate "
+            "more candidates with it, or set generators to free." for name in sorted(drawn) if got[name] < share]
 
 
 def quotas(views: Sequence[Mapping[str, str]], count: int) -> dict[tuple[str, str], int]:
@@ -300,10 +377,17 @@ class RoundFigures:
 
 def round_figures(number: int, chosen: Sequence[Decision], drawn: Sequence[Decision], kept: Tensor, anchors: Tensor,
                   reference: Tensor | None, eye: Likeness | None, real_share: float,
-                  proposed: bool = False) -> RoundFigures:
+                  proposed: bool = False, edited: Sequence[bool] = ()) -> RoundFigures:
     """Figures of round `number`, from its kept (or proposed) images [K, 3, H, W], the decisions on them [K], and those
-    on all candidates."""
+    on all candidates.
+
+    Args:
+        edited: which of the kept images were drawn from an image. They are not compared with the base's own; if all
+            were, what is compared with these is not measured.
+    """
     some = len(kept) > 0
+    drawn_by_prompt = kept[[not each for each in edited]] if edited else kept
+    compared = None if edited and not len(drawn_by_prompt) else reference
 
     def mean(name: str, decisions: Sequence[Decision] = chosen) -> float | None:
         values = [decision.scores[name] for decision in decisions if name in decision.scores]
@@ -313,8 +397,8 @@ def round_figures(number: int, chosen: Sequence[Decision], drawn: Sequence[Decis
         round=number, kept=len(kept), candidates=len(drawn),
         drift=round(metrics.cosine_drift(eye.embed(kept), eye.embed(anchors)), 4) if eye and some else None,
         diversity=round(metrics.diversity(metrics.scene_embedding(kept)), 4) if some else 0.0,
-        base_diversity=None if reference is None else round(metrics.diversity(metrics.scene_embedding(reference)), 4),
-        burn=round(metrics.burn_level(kept, reference), 4) if reference is not None and some else None,
+        base_diversity=None if compared is None else round(metrics.diversity(metrics.scene_embedding(compared)), 4),
+        burn=round(metrics.burn_level(drawn_by_prompt, compared), 4) if compared is not None and some else None,
         likeness=mean("likeness"), tag_recall=mean("tag_recall"), real_share=round(real_share, 4),
         mark=mean("mark"), drawn_mark=mean("mark", drawn), proposed=proposed, drawn_likeness=mean("likeness", drawn),
         base_likeness=None if eye is None or reference is None else round(

@@ -31,6 +31,7 @@ from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
 from ..measures.remembered import RememberedEye, remember_figures
+from ..measures.subject import Subject, read_subject
 from ..models.families import FAMILIES
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from ..views.shown import with_rest
@@ -39,6 +40,7 @@ from . import originals
 from .candidates import Lineage, lineage_problem
 from .config import BootstrapConfig, CurationSettings
 from .curate import Curation, Decision, RoundFigures, curate, quotas, round_figures
+from .gates import is_edited, keeps_colours, match_to_crops
 from .picks import CandidateFacts, Pick, Picks
 from .project import CROPS, OWN, ProjectRecord, crops_folder, key_of
 
@@ -174,6 +176,7 @@ class SavedDecisions:
     Attributes:
         key: hash of what the decisions were made from.
         twins: groups of candidates that are near copies of each other.
+        match_colours: whether the dataset's edited images are matched to the crops' colours.
     """
 
     decisions: tuple[Decision, ...]
@@ -184,6 +187,7 @@ class SavedDecisions:
     figures: Mapping[str, Any] | None = None
     twins: tuple[tuple[str, ...], ...] = ()
     measured: tuple[str, ...] = ()
+    match_colours: bool = False
 
 
 @dataclass(frozen=True)
@@ -425,7 +429,7 @@ def _curate_round(round_: Round, wanted: int, size: tuple[int, int], reference: 
         carried = set(round_.carried)
         states = [state or ("keep" if path in carried else "") for path, state in zip(paths, states, strict=True)]
     key = key_of([item.to_dict() for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
-                 settings.key_values(), eye.name if eye else None, reference is not None, states)
+                 settings.recorded, eye.name if eye else None, reference is not None, states)
     found = round_.read_decisions()
     recorded = found.values or SavedDecisions(())
     reused = recorded.key == key and all(path.stem in found.decisions for path in paths)
@@ -434,17 +438,20 @@ def _curate_round(round_: Round, wanted: int, size: tuple[int, int], reference: 
     else:
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
                           eye=eye, settings=settings,
+                          own_tags=(*round_.project.roles.view, *round_.project.config.tags),
                           by_hand={index: state == "keep" for index, state in enumerate(states) if state})
     kept = round_.list_kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
     rows = [paths.index(item.path) for item in kept]
     if proposed := mode == MANUAL and len(rows) < wanted:
         rows = [row for row, decision in enumerate(curation.decisions) if decision.kept]
+    edited = [is_edited(lineage[row].candidate) for row in rows]
     figures = round_figures(round_.number, [curation.decisions[row] for row in rows], curation.decisions, pixels[rows],
-                            anchors, reference, eye, originals.real_share(len(crops), len(rows)), proposed)
+                            anchors, reference, eye, originals.real_share(len(crops), len(rows)), proposed, edited)
     write_json(round_.decisions_file, {
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures), "measured": [paths[row].stem for row in rows],
         "decisions": [asdict(decision) for decision in curation.decisions],
+        **({"match_colours": True} if settings.match_colours else {}),
         "twins": recorded.twins if reused else [
             [paths[index].stem for index in group] for group in curation.copies]})
     return CuratedRound(curation, figures, tuple(kept), reused)
@@ -453,20 +460,35 @@ def _curate_round(round_: Round, wanted: int, size: tuple[int, int], reference: 
 def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
     """Write the training set of a round: the crops, repeated until they are at least a third of the samples, and each
     kept image once, cropped, flipped and captioned as decided by hand."""
-    crops = round_.project.crops()
+    crops, saved = round_.project.crops(), round_.read_decisions().values
+    matched = [item for item in kept if saved and saved.match_colours and _is_edited(item, round_.project)]
     key = key_of(crops.fingerprint, [(file_hash(item.path), item.caption, item.pick.recipe[2:]) for item in kept],
-                 round_.project.config.trigger)
+                 round_.project.config.trigger, *["match colours"] * bool(matched))
     reused = is_filled(round_.dataset_folder, key)
     if not reused:
+        subjects = [read_subject(crop.load()) for crop in crops] if matched else []
         with fill_folder(round_.dataset_folder, key) as new:
             originals.save_round(new, crops, [
-                (item.pick.apply_to(open_image(item.path)), item.caption,
+                (_finished(item, subjects if item in matched else ()), item.caption,
                  item.lineage.to_dict() | {"tags": list(item.tags)}) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
     dataset = load_folder(round_.dataset_folder)
     more = _extra(dataset, len(crops) + len(kept), round_.dataset_folder)
-    return BuiltDataset(dataset, f"{len(crops)} crops x {repeats} and {len(kept)} generated{more} ({share:.0%} real)",
-                        reused)
+    colours = f", colours of {len(matched)} matched to the crops" if matched else ""
+    return BuiltDataset(
+        dataset, f"{len(crops)} crops x {repeats} and {len(kept)} generated{more} ({share:.0%} real){colours}", reused)
+
+
+def _is_edited(item: KeptCandidate, project: Project) -> bool:
+    """Whether an image was drawn from another, and should have the colours of the original."""
+    candidate = item.lineage.candidate
+    return is_edited(candidate) and keeps_colours(candidate.prompt.view, project.roles.view)
+
+
+def _finished(item: KeptCandidate, originals: Sequence[Subject]) -> Image.Image:
+    """The image as it is trained on; its colours are matched to those of the originals, if there are any."""
+    picture = item.pick.apply_to(open_image(item.path))
+    return match_to_crops(picture, originals) if originals else picture
 
 
 def for_character(dataset: Dataset, project: Project) -> Dataset:

@@ -28,6 +28,16 @@ FIGURES: Mapping[str, tuple[str, str]] = {
         "mark", "How fully the image shows what only the original has and no tag names,"
         " such as a hair-pin, from 0 to 1."),
     "trait_colours": ("own colours", "Share of the character's colours that the image shows, from 0 to 1."),
+    "same_pose": (
+        "same pose", "How alike the pose is to that of the image it was drawn from, up to 1."
+        " Above 0.82, she has not turned."),
+    "colour_shift": (
+        "colour shift", "By how much all colours together differ from the crops'."
+        " Above 6, the image has a cast."),
+    "detail_change": (
+        "fine detail", "Fine detail beyond that of the crops, in doublings."
+        " Below −1 the image is smoothed."),
+    "face_likeness": ("face", "How much the face looks like the original's, up to 1. Higher is closer."),
     "novelty": ("novelty", "How different the scene is from the original. Higher means that it shows something new."),
     "real_share": (
         "share of the original", "Share of the original among the images to train on."

@@ -63,6 +63,12 @@ def suggest_crops(image: Image.Image, count: int = 4, boxes: Sequence[Box] | Non
     return crops
 
 
+def find_face(image: Image.Image) -> Box | None:
+    """Where the face of an upright RGB image most likely is; None if the image is tiny."""
+    saliency = find_subject(image)
+    return _in_picture(_face(saliency), saliency, image.size)
+
+
 def box_overlap(a: Box, b: Box) -> float:
     """Intersection over union."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])

@@ -17,6 +17,9 @@ _CURES = {
     "burn": "it burns: use a strength below {strength:g}, or train at {half}",
     "diversity": "it repeats itself: add more varied images, or train at {half}",
     "validation": "it learns by heart: add images, or train {fewer}",
+    "backgrounds": "it repeats backgrounds: add images with others, or train with masks or with plain backgrounds",
+    "artefacts": "it leaves artefacts: use a strength below {strength:g}, or train at {half}",
+    "by eye": "you rated more of it bad than good: use a strength below {strength:g}, or an earlier checkpoint",
 }
 """By the gate that fails."""
 _TOO_LONG = "to train again, take {fewer} or {half}"

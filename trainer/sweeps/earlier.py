@@ -22,14 +22,15 @@ def take_over_marks(sweep: Sweep) -> None:
         earlier, marks = Sweep.load(sweep.folder, EARLIER), Marks.load(path)
     except UserError:  # both stay as they are for whoever mends them
         return
-    marked = {marks.best, *marks.hidden}
+    marked = {marks.best, *marks.hidden, *marks.ratings}
     now = {_place(sweep, cell): cell for cell in sweep.everything}
     pairs = ((cell, now.get(_place(earlier, cell))) for cell in earlier.everything if cell.key in marked)
     new_keys = {old.key: new.key for old, new in pairs
                 if new and new.key not in marked and _same_image(sweep, old, new)}
     if new_keys:
         save_change(path, Marks, lambda saved: saved.changed(
-            new_keys.get(saved.best or "", saved.best), (new_keys.get(key, key) for key in saved.hidden)))
+            new_keys.get(saved.best or "", saved.best), (new_keys.get(key, key) for key in saved.hidden),
+            {new_keys.get(key, key): own for key, own in saved.ratings.items()}))
 
 
 def _place(sweep: Sweep, cell: Cell) -> tuple[str, ...]:

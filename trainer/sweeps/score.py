@@ -30,7 +30,10 @@ from ..pictures.duplicates import Print, copies_of
 from ..pictures.images import image_size, load_pixels
 from ..training.runs import Run
 from .cells import BASE, CHECKPOINT, PROMPT, STRENGTH, Cell, Sweep
+from .checks import TrainingBackgrounds, measure_artefacts
 from .cures import describe_cures, double_rate, half_rate
+from .earlier import MARKS
+from .marks import Marks, share_good
 
 VERSION = 1
 UNDERTRAINED, GOOD, OVERTRAINED = "undertrained", "good", "overtrained"
@@ -54,6 +57,12 @@ class ScoreSettings:
     """Gate: diversity of the images' scenes, as a share of that without the LoRA."""
     most_validation: float = 1.15
     """Gate: validation loss relative to the run's lowest. Likeness keeps growing well after the lowest."""
+    most_backgrounds: float = 0.2
+    """Gate: share of images that repeat a training image's background, beyond those that do so without the LoRA."""
+    most_artefacts: float = 0.2
+    """Gate: share of images with noise, stripes, banding or lost sharpness that they lack without the LoRA."""
+    least_by_eye: float = 0.5
+    """Gate: share of good among what a person rated in the viewer."""
     neighbours: float = 0.5
     """Weight of the neighbouring checkpoints and strengths in a row's score. A dozen images are few, and a row that is
     best by chance rarely has good neighbours."""
@@ -78,6 +87,9 @@ class ScoreRow:
         copies: share of images that copy a training image.
         burn: robust z against the images without the LoRA.
         validation: validation loss of the checkpoint, divided by the base's.
+        backgrounds: share of images that repeat a training image's background, beyond those without the LoRA.
+        artefacts: share of images with an artefact that they lack without the LoRA; `faults` names the artefacts.
+        by_eye: share of good among the ratings by eye.
         score: the F-score, 0 to 1.
         gates: names of the gates that it fails.
     """
@@ -101,6 +113,10 @@ class ScoreRow:
     gates: tuple[str, ...] = ()
     verdict: str = ""
     advice: str = ""
+    backgrounds: float | None = None
+    artefacts: float | None = None
+    by_eye: float | None = None
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,6 +225,8 @@ class _Measure:
         self.anchors = eye.embed(self.training) if eye and self.training is not None else None
         self.copies = copies
         self.copy_anchors = copies.embed(self.training) if copies and self.training is not None else None
+        self.backgrounds = TrainingBackgrounds(self.training)
+        self.ratings = Marks.load(sweep.folder / MARKS).ratings
         self._without: dict[tuple[int, ...], Tensor] = {}
         self.scale = self._scale()
 
@@ -232,12 +250,15 @@ class _Measure:
         facts = cells[0].facts
         references = [cell for cell in map(self.sweep.reference, cells) if cell and self.states[cell.key] == "done"]
         without = self._pixels(references) if len(references) == len(cells) else None
+        artefacts, faults = measure_artefacts(pixels, without)
         return ScoreRow(
             *place, label=self._label(place), cells=len(cells), step=facts.get("step"), epoch=facts.get("epoch"),
             lora=facts.get("lora", ""), at=facts["strength"],
             likeness=self._likeness(pixels), prompt=self._prompt(pixels, cells), copies=self._copies(pixels),
             diversity=None if without is None or len(cells) < 2 else _diversity(pixels, without),
-            burn=None if without is None else metrics.burn_level(pixels, without))
+            burn=None if without is None else metrics.burn_level(pixels, without),
+            backgrounds=self.backgrounds.share_copied(pixels, without), artefacts=artefacts, faults=faults,
+            by_eye=share_good(self.ratings, (cell.key for cell in cells)))
 
     def _pixels(self, cells: Sequence[Cell]) -> Tensor:
         return load_pixels([self.sweep.picture(cell) for cell in cells], self.size)
@@ -352,6 +373,9 @@ def _gates(row: ScoreRow, lowest: float | None, settings: ScoreSettings) -> tupl
         ("burn", row.burn, lambda value: value <= settings.most_burn),
         ("diversity", row.diversity, lambda value: value >= settings.least_diversity),
         ("validation", row.validation, lambda value: value <= most),
+        ("backgrounds", row.backgrounds, lambda value: value <= settings.most_backgrounds),
+        ("artefacts", row.artefacts, lambda value: value <= settings.most_artefacts),
+        ("by eye", row.by_eye, lambda value: value >= settings.least_by_eye),
     )
     return tuple(name for name, value, passes in checks if value is not None and not passes(value))
 
@@ -410,7 +434,8 @@ def _advice(verdict: str, row: ScoreRow, best: ScoreRow, rows: Sequence[ScoreRow
 
 def _why(rows: Sequence[ScoreRow], best: ScoreRow, rate: float | None) -> str:
     figures = [("likeness", best.likeness), ("prompt accuracy", best.prompt), ("diversity", best.diversity),
-               ("copies", best.copies), ("burn", best.burn), ("validation", best.validation)]
+               ("copies", best.copies), ("burn", best.burn), ("validation", best.validation),
+               ("copied backgrounds", best.backgrounds), ("artefacts", best.artefacts), ("good by eye", best.by_eye)]
     told = ", ".join(f"{name} {value:.2f}" for name, value in figures if value is not None)
     parts = [f"Take {best.label}: score {best.score:.2f} ({told})."]
     if best.gates:
@@ -436,7 +461,7 @@ def _notes(sweep: Sweep, states: Mapping[str, str], measure: _Measure, validatio
         (measure.eye is not None and measure.training is None,
          "Likeness and copies are not measured: link the dataset that the LoRA was trained on."),
         (measure.eye is not None and measure.scale.prompt_without is None and not sweep.references,
-         "Burn and diversity are not measured: the sweep has no images without the LoRA."),
+         "Burn, diversity and artefacts are not measured: the sweep has no images without the LoRA."),
         (not validation, "Validation is not measured: the run has no validation loss."),
         (_count_prompts(sweep) == 1, f"One prompt shows little: {name_lora(settings.kind)} is best tested with the set "
                                      f"of prompts {get_kind(settings.kind).prompt_set!r}."),

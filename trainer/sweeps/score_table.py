@@ -16,13 +16,14 @@ from .cells import Sweep
 from .score import GOOD, ScoreRow, Scores
 
 FIGURES = (("likeness", "likeness"), ("prompt", "prompt accuracy"), ("diversity", "diversity"), ("copies", "copies"),
-           ("burn", "burn"), ("validation", "validation"), ("score", "score"))
+           ("burn", "burn"), ("validation", "validation"), ("backgrounds", "copied backgrounds"),
+           ("artefacts", "artefacts"), ("by_eye", "good by eye"), ("score", "score"))
 """(field of a ScoreRow, heading)."""
 HEADERS = ("", *(heading for _, heading in FIGURES), "gates failed", "verdict", "advice")
 NOT_MEASURED = "-"
 RECOMMENDED = "palegreen"
 COLUMNS = ("base", "checkpoint", "strength", "label", "cells", "step", "epoch", "lora", "at",
-           *(name for name, _ in FIGURES), "gates", "verdict", "advice")
+           *(name for name, _ in FIGURES), "faults", "gates", "verdict", "advice")
 """Columns of scores.csv: the fields of a ScoreRow."""
 
 
@@ -68,6 +69,7 @@ def report(scores: Scores) -> str:
     for row in told.values():
         if row.verdict and row.verdict != GOOD:
             lines.append(f"{row.label.partition(', strength')[0]}: {row.verdict}. {row.advice}")
+    lines += [f"{row.label}: {', '.join(row.faults)}." for row in scores.rows if row.faults]
     lines += scores.notes
     return "\n".join((*lines, f"Measured by {scores.eye}." if scores.eye else ""))
 

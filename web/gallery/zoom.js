@@ -13,7 +13,8 @@ import { cropOf, cropProblem, stateWord } from "./picks.js";
 
 const SIDES = ["left", "top", "right", "bottom"];
 /** Scores in their order. The first ones are shown even if they were not measured. */
-const SCORES = ["likeness", "tag_recall", "novelty", "mark", "sharpness_z", "burn_z", "trait_colours"];
+const SCORES = ["likeness", "tag_recall", "novelty", "mark", "sharpness_z", "burn_z", "trait_colours", "face_likeness",
+  "same_pose", "colour_shift", "detail_change"];
 const ALWAYS = SCORES.slice(0, 3);
 
 /** Key → action, while no text field is in use. */

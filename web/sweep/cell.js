@@ -7,9 +7,13 @@ import { SWEEP_FIGURES, figureName, figureWords } from "../common/figures.js";
 import { FittedPicture } from "../common/picture.js";
 import { nameOf } from "./axes.js";
 import { factRows } from "./facts.js";
+import { ASPECTS } from "./store.js";
 
 /** The measured figures, in their order. */
-const SCORES = ["likeness", "prompt", "diversity", "copies", "burn", "validation", "score"];
+const SCORES = ["likeness", "prompt", "diversity", "copies", "burn", "validation", "backgrounds", "artefacts", "by_eye",
+  "score"];
+/** Rating → how a button shows it, and says it. */
+const RATINGS = { 1: ["+", "good"], "-1": ["−", "bad"], 0: ["", "not rated"] };
 const STATES = { failed: "Failed", missing: "Not made yet" };
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 /** What an image can be compared with. */
@@ -18,7 +22,7 @@ const BESIDE = { bare: "no LoRA", other: "the other sweep", none: "nothing" };
 export class SweepCell {
   /**
    * @param {object} viewer `actions` the host's actions, `other(cell)`: the same cell of the sweep beside it,
-   *   `best(cell)`, `hide(cell)`, `step(down, across)`, `picture(address)`, `use(cell, name)`, `say(text)`,
+   *   `best(cell)`, `hide(cell)`, `rate(cell, aspect)`, `step(down, across)`, `picture(address)`, `use(cell, name)`, `say(text)`,
    *   `returnToPlane()`
    */
   constructor(viewer) {
@@ -80,8 +84,21 @@ export class SweepCell {
     const use = element("div", "lb-sweep-use");
     use.append(this.asField, this.useButton, this.used);
     this.usePlace = use;
-    this.side.append(this.scoreTitle, this.scores, use, this.facts);
+    this.side.append(this.buildRatings(), this.scoreTitle, this.scores, use, this.facts);
     return this.side;
+  }
+
+  buildRatings() {
+    const ratings = element("div", "lb-sweep-ratings");
+    ratings.setAttribute("role", "group");
+    ratings.setAttribute("aria-label", "By eye");
+    this.ratingButtons = new Map(ASPECTS.map((aspect) => {
+      const title = `Rate the ${aspect} by eye: good, bad, not rated. Score Sweep counts it when it runs again`;
+      return [aspect, button(aspect, title, () => this.viewer.rate(this.cell, aspect))];
+    }));
+    ratings.append(...this.ratingButtons.values());
+    this.ratings = ratings;
+    return ratings;
   }
 
   // -- opening and closing ------------------------------------------------------------------------------------------
@@ -136,6 +153,7 @@ export class SweepCell {
     this.hideButton.setAttribute("aria-pressed", String(store.isHidden(cell)));
     this.drawPicture(this.own, cell, nameOf(store.sweep, cell));
     this.drawBeside(cell);
+    this.drawRatings(cell);
     this.drawScore(store.score(cell));
     this.facts.replaceChildren(...makeTerms(factRows(store.sweep, cell)));
     this.usePlace.hidden = !cell.lora;
@@ -171,6 +189,17 @@ export class SweepCell {
   compare(beside) {
     this.beside = beside;
     this.draw();
+  }
+
+  drawRatings(cell) {
+    this.ratings.hidden = cell.state !== "done";
+    for (const [aspect, rate] of this.ratingButtons) {
+      const rating = this.store.rating(cell, aspect);
+      const [sign, word] = RATINGS[rating];
+      rate.value = [aspect, sign].filter(Boolean).join(" ");
+      rate.dataset.rating = word;
+      rate.setAttribute("aria-label", `${aspect}: ${word}`);
+    }
   }
 
   drawScore(row) {

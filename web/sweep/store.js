@@ -4,8 +4,15 @@
 import { Store } from "../common/store.js";
 import { byPlace, recommendedRow, scoreOf, withoutLora } from "./axes.js";
 
-const marksOf = ({ marks }) => ({ best: marks.best?.key ?? null, hidden: new Set(marks.hidden) });
-const copyOf = ({ best, hidden }) => ({ best, hidden: new Set(hidden) });
+/** What a person rates by eye, because no figure measures it. */
+export const ASPECTS = ["anatomy", "skin", "light"];
+/** Rating → the one that the next press gives. */
+const NEXT_RATING = { 0: 1, 1: -1, "-1": 0 };
+const RATED = { 0: "not rated", 1: "good", "-1": "bad" };
+
+const marksOf = ({ marks }) => ({ best: marks.best?.key ?? null, hidden: new Set(marks.hidden),
+  ratings: new Map(Object.entries(marks.ratings ?? {})) });
+const copyOf = ({ best, hidden, ratings }) => ({ best, hidden: new Set(hidden), ratings: new Map(ratings) });
 
 /** Kinds of steps: what each does to the marks, and how it is undone. */
 const STEPS = {
@@ -18,6 +25,16 @@ const STEPS = {
     perform: (marks, { key, to }) => marks.hidden[to ? "add" : "delete"](key),
     inverse: ({ to, ...step }) => ({ ...step, to: !to }),
     changes: (marks, { key, to }) => marks.hidden.has(key) !== to,
+  },
+  rating: {
+    perform: (marks, { key, aspect, to }) => {
+      const { [aspect]: _, ...others } = marks.ratings.get(key) ?? {};
+      const rated = to ? { ...others, [aspect]: to } : others;
+      if (Object.keys(rated).length) marks.ratings.set(key, rated);
+      else marks.ratings.delete(key);
+    },
+    inverse: ({ from, to, ...step }) => ({ ...step, from: to, to: from }),
+    changes: (marks, { key, aspect, to }) => (marks.ratings.get(key)?.[aspect] ?? 0) !== to,
   },
 };
 
@@ -36,7 +53,7 @@ export class SweepStore extends Store {
   forget() {
     super.forget();
     Object.assign(this, {
-      name: null, sweep: null, places: new Map(), marks: { best: null, hidden: new Set() }, saved: null, pending: [],
+      name: null, sweep: null, places: new Map(), marks: { best: null, hidden: new Set(), ratings: new Map() }, saved: null, pending: [],
     });
   }
 
@@ -124,6 +141,19 @@ export class SweepStore extends Store {
     return this.mark({ kind: "hidden", key: cell.key, to, label: `${to ? "hiding" : "showing"} ${called}` });
   }
 
+  /** 1 (good), -1 (bad) or 0 (not rated). */
+  rating(cell, aspect) {
+    return this.marks.ratings.get(cell.key)?.[aspect] ?? 0;
+  }
+
+  /** Rate an aspect of a cell: good, then bad, then not rated. */
+  rateNext(cell, aspect, called) {
+    const from = this.rating(cell, aspect);
+    const to = NEXT_RATING[from];
+    return this.mark({ kind: "rating", key: cell.key, aspect, from, to,
+      label: `rating the ${aspect} of ${called}: ${RATED[to]}` });
+  }
+
   mark(step) {
     this.record(step);
     this.perform(step);
@@ -161,7 +191,9 @@ export class SweepStore extends Store {
   makeRequest() {
     const { name, revision } = this;
     const marks = copyOf(this.marks);
-    return { steps: [...this.pending], marks, body: { name, revision, best: marks.best, hidden: [...marks.hidden] } };
+    const body = { name, revision, best: marks.best, hidden: [...marks.hidden],
+      ratings: Object.fromEntries(marks.ratings) };
+    return { steps: [...this.pending], marks, body };
   }
 
   acceptRequest({ steps, marks }) {

@@ -440,6 +440,10 @@ class SweepViewer {
     this.tell(this.pane.store.toggleHidden(cell, nameOf(this.pane.store.sweep, cell)));
   }
 
+  rate(cell, aspect) {
+    this.tell(this.pane.store.rateNext(cell, aspect, nameOf(this.pane.store.sweep, cell)));
+  }
+
   tell({ label }) {
     this.say(label);
     this.schedule();

@@ -30,7 +30,7 @@ from ....trainer.pictures.small_copies import small_version
 from ....trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ....trainer.sweeps.cells import CHECKPOINT, STACK, STRENGTH, Axis, Cell, Sweep
 from ....trainer.sweeps.html import for_browser
-from ....trainer.sweeps.marks import Marks
+from ....trainer.sweeps.marks import Marks, Ratings
 from ....trainer.sweeps.sheets import choose_axes
 from ... import paths
 
@@ -143,7 +143,8 @@ def sweep_view(name: str) -> dict[str, Any]:
         "without": sweep.without, "sheet": dict(zip(("rows", "columns"), _sheet_axes(sweep), strict=True)),
         "shared": {fact: value for fact, value in for_browser(sweep.shared).items() if fact not in UNTOLD},
         "cells": [_told(sweep, cell, states[cell.key], files) for cell in cells.values()], "scores": _scores(sweep),
-        "marks": {"best": marks.best and {"key": marks.best}, "hidden": list(marks.hidden)},
+        "marks": {"best": marks.best and {"key": marks.best}, "hidden": list(marks.hidden),
+                  "ratings": {key: dict(own) for key, own in marks.ratings.items()}},
         "sheets": _sheets(sweep)}
 
 
@@ -234,19 +235,22 @@ def _marks_file(sweep: Sweep) -> Path:
     return sweep.folder / "marks.json"
 
 
-def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[str]) -> int:
-    """Save marks, and return the new revision.
+def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[str],
+               ratings: Ratings | None = None) -> int:
+    """Save marks, and return the new revision. Without ratings, those that are saved stay.
 
     Raises UserError for an unknown cell, StaleRevision if `revision` is not the latest.
     """
-    unknown = sorted({*hidden, *([best] if best else ())} - set(sweep.states()))
+    unknown = sorted({*hidden, *(ratings or ()), *([best] if best else ())} - set(sweep.states()))
     if unknown:
         raise UserError(f"sweep {sweep.folder.name!r} has no cell {unknown[0]!r}; reload the viewer.")
 
     def change(marks: Marks) -> Marks:  # marks on cells of an earlier plan stay until these are drawn
         known = set(sweep.states())
         earlier = marks.best if marks.best not in known else None
-        return marks.changed(best or earlier, (*hidden, *(key for key in marks.hidden if key not in known)))
+        kept = {key: own for key, own in marks.ratings.items() if key not in known}
+        return marks.changed(best or earlier, (*hidden, *(key for key in marks.hidden if key not in known)),
+                             None if ratings is None else {**kept, **ratings})
 
     return save_change(_marks_file(sweep), Marks, change, revision).revision
 

@@ -74,7 +74,7 @@ def test_a_sweep_is_told_with_its_axes_its_cells_and_their_pictures(sweep):
     assert told["axes"][0]["choices"] == ["step 50 (epoch 5)", "step 100 (epoch 10)", "step 150 (epoch 15)"]
     assert len(told["cells"]) == 54 + 6 and {cell["state"] for cell in told["cells"]} == {"done"}
     assert told["shared"]["sampler"] == "euler" and told["scores"] is None and told["sheets"] == []
-    assert told["marks"] == {"best": None, "hidden": []}
+    assert told["marks"] == {"best": None, "hidden": [], "ratings": {}}
     assert told["sheet"] == {"rows": "prompt", "columns": "checkpoint"}
     cell = next(cell for cell in told["cells"] if cell["at"] == [1, 2, 0, 1])
     assert (cell["step"], cell["epoch"], cell["run"], cell["strength"], cell["seed"], cell["base"]) == (
@@ -183,12 +183,24 @@ def test_scores_of_other_images_are_not_told(sweep):
 # -- marks -----------------------------------------------------------------------------------------------------------
 
 
+def test_ratings_are_saved_with_the_marks_and_a_page_that_knows_none_leaves_them(sweep):
+    key = sweep.cells[0].key
+    method, path, body = marks(0)
+    rated = body["json"] | {"ratings": {key: {"skin": 1, "light": -1}}}
+    assert ask((method, path, {"json": rated})) == [(200, {"revision": 1})]
+    assert ask(marks(1, key)) == [(200, {"revision": 2})]
+    assert tell()["marks"]["ratings"] == {key: {"skin": 1, "light": -1}}
+    [(status, _)] = ask((method, path, {"json": body["json"] | {"revision": 2, "ratings": {key: {"skin": 7}}}}))
+    assert status == 400
+
+
 def test_marks_are_saved_and_told_again_and_every_tab_is_told(sweep, host):
     best, hidden = sweep.cells[3].key, [sweep.cells[0].key, sweep.cells[1].key]
     assert ask(marks(0, best, hidden)) == [(200, {"revision": 1})]
     told = tell()
-    assert told["marks"] == {"best": {"key": best}, "hidden": hidden} and told["revision"] == 1
-    assert read_json(sweep.folder / "marks.json") == {"version": 1, "revision": 1, "best": best, "hidden": hidden}
+    assert told["marks"] == {"best": {"key": best}, "hidden": hidden, "ratings": {}} and told["revision"] == 1
+    assert read_json(sweep.folder / "marks.json") == {
+        "version": 1, "revision": 1, "best": best, "hidden": hidden, "ratings": {}}
     assert ("lora_bootstrap.sweep_marks", {"name": NAME, "revision": 1}) in [tuple(sent) for sent in host.server.sent]
 
 
@@ -204,7 +216,7 @@ def test_marks_on_cells_that_are_gone_are_neither_told_nor_in_the_way(sweep, fil
     ask(marks(0, sweep.cells[0].key, [sweep.cells[-1].key]))
     draw_sweep(paths.sweeps_root(), files[1:], make=False)  # the first checkpoint is not in it any more
     told = tell()
-    assert told["marks"] == {"best": None, "hidden": [sweep.cells[-1].key]} and told["revision"] == 1
+    assert told["marks"] == {"best": None, "hidden": [sweep.cells[-1].key], "ratings": {}} and told["revision"] == 1
     assert ask(marks(1, None, told["marks"]["hidden"])) == [(200, {"revision": 2})]
 
 

@@ -15,19 +15,23 @@ from lora_bootstrap.trainer.bootstrap.curate import (
     curate,
     round_figures,
 )
+from lora_bootstrap.trainer.bootstrap.gates import match_to_crops, measure_edits, refuse_edits
 from lora_bootstrap.trainer.captions.roles import tag_roles
-from lora_bootstrap.trainer.captions.views import VOCABULARIES, view_prompts
+from lora_bootstrap.trainer.captions.views import VOCABULARIES, ViewPrompt, view_prompts
+from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.measures.likeness import leave_one_out
 from lora_bootstrap.trainer.measures.pixels import resize_pixels
+from lora_bootstrap.trainer.measures.subject import colour_shift, read_subject
+from lora_bootstrap.trainer.pictures.images import to_image
 
 AKANE = world.HELD_OUT["akane"]
 STRANGER = world.HELD_OUT["mizuki"]
 
 
-def pixels_of(scenes):
+def pixels_of(scenes, size=64):
     import numpy
 
-    arrays = [torch.from_numpy(numpy.array(world.draw(scene))) for scene in scenes]
+    arrays = [torch.from_numpy(numpy.array(world.draw(scene, size))) for scene in scenes]
     return torch.stack(arrays).permute(0, 3, 1, 2).float() / 255
 
 
@@ -240,15 +244,110 @@ def test_of_the_same_views_with_and_without_the_mark_those_with_it_are_picked(ca
         settings = CurationSettings(mark_weight=weight)
         pixels = (torch.cat([marked, unmarked]) + jitter).clamp(0, 1)
         curation = curate(twice, pixels, crops, count=8, reference=base, settings=settings)
-        assert all(("mark" in decision.scores) == (weight > 0) for decision in curation.decisions)
+        assert all("mark" in decision.scores for decision in curation.decisions)
         assert not any("Marks" in note for note in curation.notes)
         return sum(index < 12 for index in curation.picked)
 
     assert marked_picks(1.0) >= marked_picks(0.0) + 2
 
 
-def test_a_weight_of_marks_that_is_not_changed_leaves_the_keys_of_finished_projects_as_they_were():
-    before = {"burn_limit", "blur_limit", "likeness_percentile", "likeness_floor", "spare", "tag_threshold",
-              "tag_recall", "distance_weight"}
-    assert set(CurationSettings().key_values()) == before
-    assert set(CurationSettings(mark_weight=1.0).key_values()) == {*before, "mark_weight"}
+# -- images of an edit model -------------------------------------------------------------------------------------------
+
+
+def edited_round(scenes, generators=("qwen edit",), reference="original"):
+    """Candidates that an edit model drew: (the angle asked for, the scene that it shows) of each."""
+    return [Candidate(f"e{place:02d}", ViewPrompt(("1girl",), {"angle": asked, "style": scene.style}), place, 1, "",
+                      reference=reference, generator=generators[place % len(generators)]) for place, (asked, scene) in enumerate(scenes)]
+
+
+OWN_VIEW = ("front view", "flat color")
+
+
+def large(scene):
+    return pixels_of([scene], 128)[0]
+
+
+def test_an_edit_that_keeps_the_pose_before_another_background_did_not_turn():
+    left = [world.Scene(AKANE, background=ground) for ground in ("grass", "sunset")]
+    turned = [world.Scene(AKANE, angle="from side", background=ground) for ground in ("grass", "sunset")]
+    scenes = [("from side", scene) for scene in (*left, *turned)] + [("front view", left[0])]
+    figures = measure_edits(edited_round(scenes), pixels_of([scene for _, scene in scenes]), pixels_of(
+        [world.Scene(AKANE, framing=framing) for framing in world.ATTRIBUTES["framing"]]), OWN_VIEW)
+    refused = [""] * 5
+    refuse_edits(edited_round(scenes), refused, figures, CurationSettings())
+    assert [reason.startswith("did not turn") for reason in refused] == [True] * 2 + [False] * 3
+    assert 4 not in figures.pose
+
+
+def test_an_edit_of_a_kept_image_is_compared_with_that_image_too():
+    side = world.Scene(AKANE, angle="from side", background="grass")
+    kept = edited_round([("from side", side)])[0]
+    again = replace(edited_round([("from behind", side)], reference=kept.name)[0], name="again")
+    pixels = pixels_of([side, replace(side, background="sunset")])
+    figures = measure_edits([kept, again], pixels, pixels_of([world.Scene(AKANE)]), OWN_VIEW)
+    assert figures.pose[1] > 0.82 > figures.pose[0]
+
+
+def test_a_cast_and_lost_detail_are_refused_unless_a_style_was_asked_for_or_colours_are_matched(anchors):
+    front = world.Scene(AKANE, background="grass")
+    warm = (large(front) * torch.tensor([1.0, 0.93, 0.75])[:, None, None]).clamp(0, 1)
+    soft = resize_pixels(resize_pixels(large(front)[None], 40), 128)[0]
+    crops = pixels_of([world.Scene(AKANE)], 128)
+    candidates = edited_round([("front view", front)] * 3)
+    pixels = torch.stack([large(front), warm, soft])
+
+    figures = measure_edits(candidates, pixels, crops, OWN_VIEW)
+
+    def reasons_with(**settings):
+        refused = [""] * 3
+        refuse_edits(candidates, refused, figures, CurationSettings(**settings))
+        return [reason.split()[0] if reason else "" for reason in refused]
+
+    assert reasons_with() == ["", "the", "smoothed:"] and reasons_with(match_colours=True) == ["", "", "smoothed:"]
+    asked = [replace(candidates[1], prompt=replace(candidates[1].prompt, view={"style": "dark"}))]
+    assert not measure_edits(asked, pixels[1:2], crops, OWN_VIEW).colours
+    originals = [read_subject(to_image(crop)) for crop in crops]
+    matched = read_subject(match_to_crops(to_image(warm), originals))
+    assert colour_shift(matched, originals) < 0.5 * colour_shift(read_subject(to_image(warm)), originals)
+    assert match_to_crops(to_image(large(front)), originals).tobytes() == to_image(large(front)).tobytes()
+
+
+def test_burn_is_not_measured_for_images_drawn_from_an_image(candidates, drawings, anchors):
+    muted = drawings * 0.3 + 0.35
+    edited = [replace(one, reference="original" if place < 2 else "") for place, one in enumerate(candidates)]
+    curation = curate(edited, drawings, anchors, count=20, reference=muted)
+    assert ["burn_z" in decision.scores for decision in curation.decisions] == [False] * 2 + [True] * 22
+    assert any(note.startswith("Burn was not measured for 2 images") for note in curation.notes)
+    figures = round_figures(1, curation.decisions[:2], curation.decisions, drawings[:2], anchors, muted, None, 0.4,
+                            edited=[True] * 2)
+    assert figures.burn is None and figures.base_diversity is None
+
+
+def test_each_generator_gets_its_share_and_what_one_lacks_goes_to_the_others(candidates, drawings, anchors):
+    def drawn_by(names, setting="even"):
+        named = [replace(one, generator=names[place]) for place, one in enumerate(candidates)]
+        curation = curate(named, drawings, anchors, count=12, settings=CurationSettings(generators=setting))
+        return [sum(names[index] == name for index in curation.picked) for name in "ab"], curation.notes
+
+    assert drawn_by("a" * 18 + "b" * 6)[0] == [6, 6]
+    shares, notes = drawn_by("a" * 20 + "b" * 4)
+    assert shares == [8, 4] and any(note.startswith("b drew 4 of the picks; an even share is 6") for note in notes)
+    assert drawn_by("a" * 20 + "b" * 4, "free")[1] == drawn_by("a" * 24)[1]
+
+
+def test_faces_of_a_photograph_are_compared_and_never_from_behind(candidates, drawings, anchors, views):
+    behind = next(place for place, view in enumerate(views) if view.view["angle"] == "from behind")
+    front = next(place for place, view in enumerate(views) if view.view["angle"] == "front view")
+    few, pixels = [candidates[behind], candidates[front]], drawings[[behind, front]]
+    curation = curate(few, pixels, anchors[:1], count=2, eye=HairEye(), own_tags=("photo",))
+    assert ["face_likeness" in decision.scores for decision in curation.decisions] == [False, True]
+    plain = curate(few, pixels, anchors[:1], count=2, eye=HairEye())
+    assert not any("face_likeness" in decision.scores for decision in plain.decisions)
+
+
+def test_settings_that_earlier_versions_did_not_have_leave_their_decisions_valid():
+    assert set(CurationSettings().recorded) == {"burn_limit", "blur_limit", "likeness_percentile", "likeness_floor",
+                                               "spare", "tag_threshold", "tag_recall", "distance_weight"}
+    assert CurationSettings(match_colours=True).recorded["match_colours"]
+    with pytest.raises(UserError, match="generators is 'odd'; it must be even or free"):
+        CurationSettings(generators="odd")

@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageOps
 
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.bootstrap.candidates import PictureMaker
-from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
+from lora_bootstrap.trainer.bootstrap.candidates import Lineage, PictureMaker
+from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig, CurationSettings
 from lora_bootstrap.trainer.bootstrap.curate import alarm
 from lora_bootstrap.trainer.bootstrap.picks import Picks
 from lora_bootstrap.trainer.bootstrap.rounds import (
@@ -25,6 +25,7 @@ from lora_bootstrap.trainer.bootstrap.rounds import (
     round_dataset,
 )
 from lora_bootstrap.trainer.captions.tags import split_tags
+from lora_bootstrap.trainer.captions.views import ViewPrompt
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.datasets.dataset import load_folder
@@ -188,6 +189,29 @@ def test_the_training_set_holds_the_crops_a_third_of_the_time_and_the_pictures_a
     assert round_dataset(fresh(one), fresh(one).list_kept()).reused
     decide(one, **{"0": {"flip": False}})
     assert not round_dataset(fresh(one), fresh(one).list_kept()).reused
+
+
+def test_the_colours_of_edited_images_are_matched_to_the_crops_only_if_asked(project, monkeypatch):
+    usual = Lineage.candidate.fget
+    monkeypatch.setattr(Lineage, "candidate", property(lambda lineage: replace(
+        usual(lineage), reference="original", prompt=ViewPrompt(tuple(lineage.tags), {}))))
+    one = project.round(1)
+    for path in one.list_candidates():
+        Image.open(path).convert("RGB", (1, 0, 0, 0, 0, 0.9, 0, 0, 0, 0, 0.6, 0)).save(path)
+
+    def built(match):
+        kept = curate_round(one, wanted=2, size=(64, 64), reference=None, eye=None,
+                            settings=CurationSettings(match_colours=match, colour_limit=99)).kept
+        return round_dataset(one, kept)
+
+    def pixels(made):
+        return [sample.load().tobytes() for sample in made.dataset if "generated" in sample.path.parent.name]
+
+    plain = built(False)
+    before = pixels(plain)
+    matched = built(True)
+    assert "matched" not in plain.summary and matched.summary.endswith("colours of 2 matched to the crops")
+    assert len(before) == 2 and before != pixels(matched)
 
 
 def test_for_a_character_its_own_tags_are_left_out(project):

@@ -12,7 +12,7 @@ PANELS = Path(__file__).parents[3] / "web" / "common" / "figures.js"
 def test_a_figure_is_called_and_explained_in_one_way_wherever_it_stands():
     table = PANELS.read_text("utf-8").split("FIGURES = {")[1].split("\n};")[0]
     rows = re.findall(r'^  (\w+): \["([^"]*)",\s*"([^"]*)"\],$', table, re.MULTILINE)
-    assert {key: (name, words) for key, name, words in rows} == dict(FIGURES) and len(rows) == 12
+    assert {key: (name, words) for key, name, words in rows} == dict(FIGURES) and len(rows) == 16
 
 
 def test_the_scores_of_a_sweep_have_the_headings_of_the_viewer():

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 import torch
@@ -11,8 +12,12 @@ from PIL import Image, ImageDraw
 
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.datasets.dataset import load_folder
-from lora_bootstrap.trainer.pictures.images import open_image
+from lora_bootstrap.trainer.measures.artefacts import find_faults
+from lora_bootstrap.trainer.measures.background import copies_background, read_background
+from lora_bootstrap.trainer.pictures.images import open_image, to_image, to_tensor
 from lora_bootstrap.trainer.sweeps.cells import CHECKPOINT, Axis, Choice, Sweep, prompt_axis, seed_axis, strength_axis
+from lora_bootstrap.trainer.sweeps.checks import TrainingBackgrounds, measure_artefacts
+from lora_bootstrap.trainer.sweeps.marks import Marks
 from lora_bootstrap.trainer.sweeps.score import (
     GOOD,
     OVERTRAINED,
@@ -24,7 +29,7 @@ from lora_bootstrap.trainer.sweeps.score import (
     judge_rows,
     score_sweep,
 )
-from lora_bootstrap.trainer.sweeps.score_table import as_csv, as_picture, report, write_scores
+from lora_bootstrap.trainer.sweeps.score_table import as_csv, as_picture, cells_of, report, write_scores
 
 SETTINGS = ScoreSettings(neighbours=0)
 WHOLE = Scale(likeness_without=0.0, likeness_training=1.0, prompt_without=1.0)
@@ -283,3 +288,72 @@ def test_scores_are_written_for_scripts_people_and_the_viewer(sweep, training):
     assert as_csv(scores) == paths["csv"].read_text()
     text = report(scores)
     assert scores.why in text and "step 100: undertrained. Advance" in text and text.endswith("Measured by colour eye.")
+
+
+# -- backgrounds, artefacts, and marks by eye --------------------------------------------------------------------------
+
+
+def scenery(seed):
+    noise = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(noise, size=(96, 96), mode="bicubic").clamp(0, 1)[0]
+
+
+def figure_before(ground, across=34):
+    """A figure in white and black, standing before a background."""
+    made = ground.clone()
+    made[:, 24:94, across:across + 24] = 1.0
+    made[:, 36:50, across + 4:across + 20] = 0.0
+    return to_image(made)
+
+
+def test_a_repeated_background_is_seen_behind_another_pose_and_a_plain_one_is_none():
+    grounds = [scenery(1), scenery(2), torch.full((3, 96, 96), 0.9)]
+    known = [read_background(figure_before(ground, 24)) for ground in grounds]
+    again = [copies_background(read_background(figure_before(ground, 40)), known) for ground in (*grounds, scenery(3))]
+    assert again == [True, True, False, False]
+
+
+def test_a_background_that_the_base_draws_too_is_not_copied_from_the_training_images():
+    def batch(*seeds):
+        return torch.stack([to_tensor(figure_before(scenery(seed))) for seed in seeds])
+
+    backgrounds = TrainingBackgrounds(batch(1, 2))
+    assert backgrounds.share_copied(batch(1, 2, 3, 4), None) == 0.5
+    assert backgrounds.share_copied(batch(1, 2, 3, 4), batch(1, 5, 6, 7)) == 0.25
+    assert TrainingBackgrounds(None).share_copied(batch(1), None) is None
+
+
+def test_each_artefact_is_found_where_it_was_put_and_nowhere_else():
+    size, made = 96, torch.Generator().manual_seed(0)
+    slope = torch.linspace(0.3, 0.7, size).expand(1, 3, size, size).clone()
+    slope[..., 30:60, 20:70] = 0.05
+    wave = torch.sin(torch.arange(size) * math.pi / 2)[:, None] * 5 / 255
+    broken = {
+        "noise": slope + torch.randn(slope.shape, generator=made) * 6 / 255, "stripes": slope + wave,
+        "banding": (slope * 12).round() / 12, "smoothing": F.avg_pool2d(slope, 5, 1, 2, count_include_pad=False)}
+    for fault, image in broken.items():
+        found = find_faults(image.clamp(0, 1), slope)
+        assert [name for name, each in found.items() if each == [True]] == [fault]
+    assert measure_artefacts(slope, None) == (None, ())
+    assert measure_artefacts(broken["noise"].clamp(0, 1), slope) == (1.0, ("noise in 1 of 1",))
+
+
+def test_what_a_person_rates_as_bad_is_not_taken_and_stands_in_the_table(sweep, training):
+    best = scored(sweep, training, ColourEye()).best
+    cells = [cell.key for cell in sweep.cells if (cell.facts["step"], cell.facts["strength"]) == (best.step, best.at)]
+    marks = Marks().changed(None, (), {cells[0]: {"anatomy": -1, "skin": -1}, cells[1]: {"light": 1}})
+    marks.save(sweep.folder / "marks.json")
+    scores = scored(sweep, training, ColourEye())
+    row = next(row for row in scores.rows if (row.step, row.at) == (best.step, best.at))
+    assert row.by_eye == pytest.approx(1 / 3) and row.gates == ("burn", "by eye") and scores.best != row
+    assert "0.33" in cells_of(row) and next(csv.DictReader(io.StringIO(as_csv(scores))))["by_eye"] == ""
+
+
+def test_marks_of_earlier_versions_are_read_and_damaged_ratings_are_refused(tmp_path):
+    path = tmp_path / "marks.json"
+    path.write_text('{"version": 1, "revision": 3, "best": "a", "hidden": ["b"]}')
+    assert Marks.load(path) == Marks(3, "a", ("b",)) and Marks.load(path).changed("a", ()).ratings == {}
+    for ratings in ({"a": {"nose": 1}}, {"a": {"skin": 2}}, {"a": {"skin": True}}, {"a": 1}):
+        path.write_text(json.dumps({"version": 1, "revision": 3, "best": None, "hidden": [], "ratings": ratings}))
+        with pytest.raises(UserError, match="does not contain marks"):
+            Marks.load(path)

@@ -331,12 +331,13 @@ function serverOf(sweep = sweepOf(CHOICES)) {
   const server = {
     sweep, saved: [], fail: null,
     fetch: async () => structuredClone(server.sweep),
-    save: async ({ revision, best, hidden }) => {
+    save: async ({ revision, best, hidden, ratings }) => {
       const error = server.fail;
       server.fail = null;
       if (error) throw error;
       if (revision !== server.sweep.revision) throw new Conflict("elsewhere", structuredClone(server.sweep));
       server.mark(best, hidden);
+      if (Object.keys(ratings).length) server.sweep.marks.ratings = ratings;
       server.saved.push([best, hidden]);
       return { revision: server.sweep.revision };
     },
@@ -375,6 +376,24 @@ test("marks are saved at once, and undone and done again", async () => {
   store.redo();
   await store.flush();
   assert.deepEqual(server.sweep.marks.best, { key: one.key });
+});
+
+test("an aspect of a cell is rated good, then bad, then not at all, and others stay as they are", async () => {
+  const server = serverOf();
+  const store = await storeOf(server);
+  const [one, two] = store.cells;
+  store.rateNext(one, "skin", "one");
+  store.rateNext(one, "light", "one");
+  assert.equal(store.rateNext(one, "light", "one").label, "rating the light of one: bad");
+  store.rateNext(two, "anatomy", "two");
+  store.rateNext(two, "anatomy", "two");
+  store.rateNext(two, "anatomy", "two");
+  await store.flush();
+  assert.deepEqual(server.sweep.marks.ratings, { [one.key]: { skin: 1, light: -1 } });
+  store.undo();
+  assert.equal(store.rating(two, "anatomy"), -1);
+  await store.load("s");
+  assert.equal(store.rating(one, "light"), -1);
 });
 
 test("the same mark again takes it back", async () => {
