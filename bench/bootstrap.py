@@ -83,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = options.only or list(SETS[options.characters_from])[: options.characters]
     facts = {"views": options.views, "candidates": options.candidates,
              "style_settings": parse_settings(options.set_style),
-             "character_settings": parse_settings(options.set_character), "base": backbone.fingerprint}
+             "character_settings": parse_settings(options.set_character), "base": backbone.fingerprint,
+             **({"candidate_curve": options.candidate_curve} if options.candidate_curve else {})}
     store = options.work / "measured.json"
     measured = read_json(store) if store.exists() else []
     for seed in range(options.seeds):
@@ -98,8 +99,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             measured += [{"case": case, **row} for row in rows]
             write_json(store, measured)
             print(f"{name} seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
-            write_tables([row for row in measured if row["case"]["character"] in names
-                          and all(row["case"][key] == facts[key] for key in facts)], options)
+            alike = [row for row in measured if row["case"].keys() == case.keys()
+                     and all(row["case"][key] == facts[key] for key in facts)]
+            write_tables([row for row in alike if row["case"]["character"] in names], options)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -111,6 +113,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--views", type=int, default=48, help="unseen views per arm")
     parser.add_argument("--candidates", type=int, nargs=2, default=[48, 96])
+    parser.add_argument("--candidate-curve", type=float, nargs=3, default=[], metavar=("EARLY", "LATE", "FROM"))
     parser.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--work", type=Path, default=Path("output/bench-bootstrap"), help="LoRAs and pictures")
@@ -154,11 +157,12 @@ def _config(name: str, seed: int, options: argparse.Namespace) -> BootstrapConfi
     picture = options.work / "pictures" / f"{name}.png"
     if not picture.exists():
         save_picture(picture, world.draw(scene, 512))
-    changed = [options.candidates, options.set_style, options.set_character]
-    key = f"-{key_of(changed)[:6]}" if changed != [[48, 96], [], []] else ""
+    changed = [options.candidates, options.set_style, options.set_character, options.candidate_curve]
+    key = f"-{key_of(changed)[:6]}" if changed != [[48, 96], [], [], []] else ""
     return BootstrapConfig(
         picture=str(picture), tags=tuple(world.caption_tags(scene)), trigger=TRIGGER, seed=seed,
         name=f"{name}-{seed}{key}", candidates=tuple(options.candidates), strengths=(1.0,),
+        candidate_curve=tuple(options.candidate_curve),
         style=parse_settings(options.set_style), character=parse_settings(options.set_character))
 
 
@@ -271,7 +275,8 @@ def _notes(options: argparse.Namespace) -> str:
             "similarity to the nearest training picture (correlation of thumbnails). copies: share of pictures that "
             f"are near copies of one.\n\n{__doc__.split('The arms. ')[1].strip()}\n\n{options.views} views per arm, "
             f"candidates {options.candidates}, style settings {options.set_style or 'preset'}, character settings "
-            f"{options.set_character or 'preset'}.")
+            f"{options.set_character or 'preset'}, factors on the candidates' strength "
+            f"{options.candidate_curve or 'none'}.")
 
 
 def _cases(measured: Sequence[Mapping[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -19,14 +20,18 @@ from ..common.errors import UserError
 from ..common.events import Event, Progress
 from ..common.files import file_hash, read_json, remove_file, write_json
 from ..common.schema import convert, read_record
-from ..models.backbone import Backbone
+from ..models.backbone import AppliedLora, Backbone
 from ..models.sampler import Sampler, save_picture
 from ..pictures.images import load_pixels, to_image
 from ..pictures.small_copies import remove_small
+from ..stacks.time_split import Curve
 from .curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""
+
+LATER = ("curve",)
+"""Fields of a lineage that earlier versions do not have."""
 
 
 class Stopped(Exception):
@@ -57,6 +62,8 @@ class Lineage:
     """Hash of how a workflow sampled it; "" for the loop's own sampler, which the fields above describe."""
     wording: str = ""
     """How its prompt and its caption are worded; "" where an earlier version planned it."""
+    curve: str = ""
+    """The factor on `strength` over the steps (`Curve.text`); "" where it was the same throughout."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
@@ -67,6 +74,12 @@ class Lineage:
         except OSError as error:
             raise UserError(f"cannot read {path}, which says where {picture.name} comes from: {error.strerror}. Delete "
                             "both to generate the image again.") from error
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its fields for a key. Those that later versions added are left out where they say nothing, so that the keys
+        of what is finished stay as they are."""
+        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
 
     @property
     def candidate(self) -> Candidate:
@@ -117,17 +130,19 @@ class PictureMaker:
         self.backbone, self.sampler, self.should_stop = backbone, sampler, should_stop
 
     def make(self, what: str, folder: Path, views: Sequence[PlannedView], *, number: int = 0, lora: Path | None = None,
-             strengths: Sequence[float] = (1.0,)) -> Generator[Event, None, tuple[list[Path], bool]]:
+             strengths: Sequence[float] = (1.0,),
+             curve: Curve | None = None) -> Generator[Event, None, tuple[list[Path], bool]]:
         """Yields progress; returns (the images' paths, whether all of them already existed).
 
-        The images cycle through `strengths`. Other images in the folder, left by earlier settings, are removed.
+        The images cycle through `strengths`, which `curve` multiplies over the steps. Other images in the folder, left
+        by earlier settings, are removed.
         """
         digest = file_hash(lora) if lora else ""
         plan = [
             Lineage(f"r{number}-{view.index:03d}", view.text, list(view.prompt.tags), dict(view.prompt.view), view.seed,
                     number, lora.stem if lora else "", digest,
                     strengths[view.index % len(strengths)] if lora else 0.0, self.backbone.fingerprint,
-                    wording=view.wording, **vars(self.sampler))
+                    wording=view.wording, curve=curve.text if curve and lora else "", **vars(self.sampler))
             for view in views
         ]
         missing = [lineage for lineage in plan if not _is_there(folder, lineage)]
@@ -138,7 +153,7 @@ class PictureMaker:
                 if self.should_stop():
                     raise Stopped
                 batch = group[start : start + self.sampler.batch]
-                self._make_batch(folder, batch, lora, strength)
+                self._make_batch(folder, batch, lora, strength, curve)
                 done += len(batch)
                 yield Progress(what, done, len(plan))
         _remove_others(folder, {lineage.name for lineage in plan})
@@ -148,15 +163,21 @@ class PictureMaker:
         """[N, 3, H, W] in 0..1, at the size at which images are compared."""
         return load_pixels(paths, self.sampler.measured_size)
 
-    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float) -> None:
+    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float,
+                    curve: Curve | None) -> None:
         prompts, seeds = [lineage.prompt for lineage in batch], [lineage.seed for lineage in batch]
         if lora is None:
             pixels = self.sampler.pictures(self.backbone, prompts, seeds)
         else:
-            with self.backbone.lora(lora, strength):
-                pixels = self.sampler.pictures(self.backbone, prompts, seeds)
+            with self.backbone.lora(lora, strength) as applied:
+                at_step = _follow(curve, applied, strength) if curve else None
+                pixels = self.sampler.pictures(self.backbone, prompts, seeds, at_step)
         for lineage, picture in zip(batch, pixels, strict=True):
             save_candidate(folder, to_image(picture), lineage)
+
+
+def _follow(curve: Curve, applied: AppliedLora, strength: float) -> Callable[[float], None]:
+    return lambda done: applied.set_strength(strength * curve.at(done))
 
 
 def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:

@@ -242,7 +242,8 @@ class _Bootstrap:
         views = plan_views(self.project, number).views
         folder = self.record.folder / f"round_{number}" / "candidates"
         paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
-                                                      strengths=self.config.candidate_strengths)
+                                                      strengths=self.config.candidate_strengths,
+                                                      curve=self.config.curve)
         return _Outcome(paths, f"{len(views)} images", reused, {"folder": self._relative(folder)})
 
     def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Work:

@@ -371,7 +371,7 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     if mode == MANUAL:
         carried = set(round_.carried)
         states = [state or ("keep" if path in carried else "") for path, state in zip(paths, states, strict=True)]
-    key = key_of([asdict(item) for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
+    key = key_of([item.facts for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
                  asdict(settings), eye.name if eye else None, reference is not None, states)
     found = round_.read_decisions()
     recorded = found.values or SavedDecisions(())
