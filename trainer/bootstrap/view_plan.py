@@ -97,6 +97,7 @@ class Source:
     Attributes:
         recipe: hash of everything in the workflow that decides the images.
         steps, cfg: the sampler's, where the workflow states them.
+        curve: the factor on the strength over the steps, as `Lineage.curve` has it.
     """
 
     lora: Path | None
@@ -104,6 +105,7 @@ class Source:
     recipe: str
     steps: int | None = None
     cfg: float | None = None
+    curve: str = ""
 
 
 def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
@@ -117,7 +119,7 @@ def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
         view=dict(view.prompt.view), seed=view.seed, round=round_.number,
         parent_lora=source.lora.stem if source.lora else "", parent_lora_sha256=digest, strength=strength,
         base=round_.project.config.base, width=0, height=0, steps=source.steps, cfg=source.cfg, recipe=source.recipe,
-        wording=view.wording)
+        wording=view.wording, curve=source.curve)
 
 
 def is_kept(round_: Round, lineage: Lineage) -> bool:

@@ -71,3 +71,19 @@ PRESETS = {
     "style fades": (Curve(1.0, 1.0), Curve(1.0, 0.3)),
     "weak early, strong late": (Curve(1.0, 1.0), WEAK_EARLY),
 }
+CUSTOM = "custom"
+"""The preset whose curves are given by numbers."""
+
+
+def curves_of(preset: str, character_start: float, character_end: float, style_start: float, style_end: float,
+              until: float) -> tuple[Curve, Curve]:
+    """(the character's curve, the style's); the numbers count for `custom` alone. A LoRA alone follows the style's."""
+    if preset == CUSTOM:
+        return Curve(character_start, character_end, until), Curve(style_start, style_end, until)
+    return PRESETS[preset]
+
+
+def describe_curves(curves: tuple[Curve, Curve], alone: bool) -> str:
+    """What a lineage records of a split of two LoRAs, or of one alone."""
+    character, style = (curve.text for curve in curves)
+    return style if alone else f"character {character}; style {style}"
