@@ -132,7 +132,8 @@ def measure_character(name: str, seed: int, wanted: Sequence[tuple[str, str]], o
     loras = {size: _train_character(config, datasets[size], size, options.work, backbone)
              for size in dict.fromkeys(size for size, _ in wanted) if size in datasets}
     loras["style 4 crops"] = options.work / read_json(folder / "project.json")["stages"]["style-1"]["facts"]["lora"]
-    scenes = unseen_scenes(character, project, options.views, seed)
+    scenes = unseen_scenes(character, folder, options.views, seed,
+                           also=[view.prompt.view for view in planned_views(project)])
     for size, prompts in wanted:
         arm = Arm(size, prompts, loras.get(size), datasets.get(size, datasets["4 crops"]))
         pictures = _draw(backbone, arm, scenes, character, seed)
@@ -189,12 +190,12 @@ def _train_character(config: BootstrapConfig, dataset: Dataset, size: str, root:
     raise RuntimeError("the training yielded no end")
 
 
-def unseen_scenes(character: world.Character, project: Project, count: int, seed: int) -> list[world.Scene]:
-    """Random scenes in none of the combinations of view that the loop generated, the ceiling is trained on, or the
-    picture shows."""
-    lineages = sorted(project.folder.glob("round_*/candidates/*.json"))
-    views = [json.loads(path.read_text())["view"] for path in lineages]
-    views += [view.prompt.view for view in planned_views(project)]
+def unseen_scenes(character: world.Character, project: Path, count: int, seed: int,
+                  also: Sequence[Mapping[str, str]] = ()) -> list[world.Scene]:
+    """Random scenes in none of the combinations of view that the loop generated, that `also` has, or that the picture
+    shows."""
+    sidecars = sorted(project.glob("round_*/candidates/*.json"))
+    views = [*(json.loads(sidecar.read_text())["view"] for sidecar in sidecars), *also]
     seen = {_view(world.Scene(character)), *(tuple(view[axis] for axis in world.CONTEXT) for view in views)}
     rng, scenes = random.Random(f"unseen-{seed}"), []
     while len(scenes) < count:

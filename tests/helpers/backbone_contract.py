@@ -103,12 +103,12 @@ def test_a_generated_picture_depends_on_its_own_prompt_and_seed_alone(backbone):
 
 
 def test_a_loras_strength_may_change_before_each_step_of_a_picture(backbone, tmp_path):
-    size, told = {"seeds": [5], "width": 64, "height": 64, "steps": 4, "cfg": 3.0}, []
+    size, told = {"seeds": [5], "width": 64, "height": 64, "steps": 2, "cfg": 1.0}, []
 
     def drawn(*strengths):
         def at_step(done):
             told.append(done)
-            lora.set_strength(strengths[round(4 * done)])
+            lora.set_strength(strengths[round(2 * done)])
 
         with backbone.lora(path) as lora:
             return backbone.generate([SHORT], at_step=at_step, **size)
@@ -116,9 +116,9 @@ def test_a_loras_strength_may_change_before_each_step_of_a_picture(backbone, tmp
     path = a_lora(backbone, tmp_path / "random.safetensors")
     with backbone.lora(path, 1.0):
         throughout = backbone.generate([SHORT], **size)
-    torch.testing.assert_close(drawn(1.0, 1.0, 1.0, 1.0), throughout, atol=1e-4, rtol=1e-3)
-    assert told == [0, 0.25, 0.5, 0.75]
-    late, early = drawn(0.0, 0.0, 1.0, 1.0), drawn(1.0, 1.0, 0.0, 0.0)
+    torch.testing.assert_close(drawn(1.0, 1.0), throughout, atol=1e-4, rtol=1e-3)
+    assert told == [0, 0.5]
+    late, early = drawn(0.0, 1.0), drawn(1.0, 0.0)
     assert min((late - throughout).abs().max(), (early - throughout).abs().max(), (late - early).abs().max()) > 1e-3
 
 
