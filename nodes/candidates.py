@@ -193,8 +193,8 @@ class DrawRequest:
         """`linked`: the values that come over `linked_figures`, and the `curve` of `curve_of`."""
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
-        source = Source(lora, strength, recipe, *(part.settings.get(name, linked.get(name)) for name in FIGURES),
-                        curve=linked.get("curve", ""))
+        figures = {name: part.settings.get(name, linked.get(name)) for name in FIGURES}
+        source = Source(lora, strength, recipe, **figures, curve=linked.get("curve", ""))
         return cls(project.round(views.round), views, source, part)
 
     @property

@@ -408,7 +408,7 @@ class HostBackbone:
             sigmas = comfy.samplers.calculate_sigmas(self.sampling, "simple", steps).to(self.device)
             noise = self._noise(seeds, width, height).to(self.device)
             x = self.sampling.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), True)
-            denoise = partial(self._guided, conditioning=both, cfg=cfg)
+            denoise: Callable[..., Tensor] = partial(self._guided, conditioning=both, cfg=cfg)
             if at_step:
                 denoise = self._before_each(at_step, denoise, steps)
             x = sample_euler(denoise, x, sigmas, disable=True)

@@ -49,7 +49,7 @@ class Sampler:
                  at_step: Callable[[float], None] | None = None):
         """[B, 3, H, W] in 0..1. `at_step` as in `Backbone.generate`."""
         return backbone.generate(prompts, seeds=seeds, width=self.width, height=self.height, steps=self.steps,
-                                 cfg=self.cfg, **{"at_step": at_step} if at_step else {})
+                                 cfg=self.cfg, at_step=at_step)
 
 
 def measured_size(width: int, height: int) -> tuple[int, int]:
