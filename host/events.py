@@ -93,6 +93,11 @@ def _running_prompt() -> tuple[Mapping[str, Any], str]:
     return {}, ""
 
 
+def current_run() -> Any:
+    """What tells the Run in progress from others, as far as the host says."""
+    return getattr(PromptServer.instance, "last_prompt_id", None)
+
+
 def tell_project(name: str) -> None:
     """Something of the project has changed."""
     PromptServer.instance.send_sync(PROJECT, {"name": name})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .editors import Editors
@@ -48,6 +49,32 @@ class LastRuns:
         return [shown for (by, of, _), shown in list(self._nodes.items()) if by in ("", tab) and of == workflow]
 
 
+class PlannedCandidates:
+    """The candidates that are still to be drawn in this Run, by the folder of their round. Several nodes may draw for
+    one round, each with its own generator."""
+
+    def __init__(self) -> None:
+        self._run: Any = None
+        self._open: dict[Path, set[str]] = {}
+
+    def add(self, run: Any, folder: Path, names: Iterable[str]) -> None:
+        """Plan candidates. Those of an earlier Run are forgotten, because it may have been cancelled.
+
+        Args:
+            run: what tells one Run of the host from another.
+        """
+        if run != self._run:
+            self._run, self._open = run, {}
+        self._open.setdefault(folder, set()).update(names)
+
+    def count_open(self, folder: Path, drawn: str) -> int | None:
+        """How many are left now that one is drawn; None if nothing was planned for that folder."""
+        if folder not in self._open:
+            return None
+        self._open[folder].discard(drawn)
+        return len(self._open[folder])
+
+
 class Screens:
     """The nodes in which the host shows a text, by whom it is shown to: a tab, or a workflow in whichever tab. What was
     sent stays on the screen until another text is sent, whatever values the node gets."""
@@ -83,6 +110,7 @@ class Session:
         trainings: the trainings in progress, and how the latest ones ended.
         editors: datasets whose captions can be edited.
         cells, candidates, stack_files: files that nodes wrote, and must write again if they are gone.
+        planned: candidates that are still to be drawn in this Run.
         projects: names of the projects that were written, for the same reason.
         run_logs: the losses of runs, as far as they were read.
         last_runs: what nodes last showed.
@@ -95,6 +123,7 @@ class Session:
     editors: Editors = field(default_factory=Editors)
     cells: CellLosses = field(default_factory=CellLosses)
     candidates: CandidateLosses = field(default_factory=CandidateLosses)
+    planned: PlannedCandidates = field(default_factory=PlannedCandidates)
     stack_files: FileLosses = field(default_factory=FileLosses)
     projects: set[str] = field(default_factory=set)
     run_logs: RunLogs = field(default_factory=RunLogs)

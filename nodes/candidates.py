@@ -7,24 +7,25 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.drawing.generator import Generator, find_generator
 from ..host.drawing.node_facts import FACTS, file_facts
-from ..host.drawing.pictures import made_images, shown_images, to_pictures
+from ..host.drawing.pictures import made_images, shown_images, to_batch, to_pictures
 from ..host.drawing.recipe import Node, nodes_above
 from ..host.drawing.repeat import Part, RepeatGraph, part_between
-from ..host.events import tell_candidates, tell_project
+from ..host.events import current_run, tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
 from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
+from ..trainer.bootstrap.references import References
 from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
 from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import (
@@ -37,13 +38,14 @@ from ..trainer.bootstrap.view_plan import (
     lineage_of,
     remove_outdated,
 )
+from ..trainer.common.errors import UserError
 from ..trainer.stacks.time_split import curves_of, describe_curves
 from ..trainer.sweeps.axis_text import MOST_SEED
 from .schema import node_schema
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
-PROMPT_SLOT, SEED_SLOT = 0, 1
+PROMPT_SLOT, SEED_SLOT, REFERENCE_SLOT, ORIGINAL_SLOT = 0, 1, 5, 6
 """Slots of View Prompts' outputs."""
 FIGURES = ("steps", "cfg")
 """What a lineage records of the sampler."""
@@ -67,7 +69,7 @@ class SaveCandidates(io.ComfyNode):
                     "The images that your sampler makes from the prompt and seed of View Prompts.")),
                 LoraStack.Input("LORA_STACK", optional=True, tooltip=(
                     "The LoRA that draws, for example from Pick Checkpoint. It is saved beside each image, so that "
-                    "candidates of another LoRA are not mistaken for this one's.")),
+                    "candidates of another LoRA are not mistaken for this one's. An edit model needs none.")),
             ],
             outputs=[BootstrapProjectSocket.Output(display_name="project", tooltip=(
                 "The project, for Curate Images, once all candidates are saved."))],
@@ -114,7 +116,7 @@ class DrawCandidates(io.ComfyNode):
         stack = read_stack(stack)
         request = DrawRequest.of(project, views, drawn_part(find, node), contents, stack,
                                  {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float),
-                                  "curve": curve_of(find, node, stack)})
+                                  "curve": curve_of(find, node, stack)}, find)
         show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
         if not request.missing:
@@ -129,18 +131,22 @@ class CandidateView(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="LoraBootstrap_CandidateView", display_name="Candidate View", category=INTERNAL, is_deprecated=True,
-            description="Holds one view's prompt and seed. Save Candidates adds this node while it works; do not use "
-                        "it in your own workflows.",
+            description="Holds one view's prompt, seed and reference. Save Candidates adds this node while it works; "
+                        "do not use it in your own workflows.",
             inputs=[io.String.Input("prompt", tooltip="The view's prompt."),
                     io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False,
                                  tooltip="The view's seed."),
-                    BootstrapProjectSocket.Input("after", optional=True, tooltip="The candidate to wait for.")],
-            outputs=[io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed")],
+                    BootstrapProjectSocket.Input("after", optional=True, tooltip="The candidate to wait for."),
+                    BootstrapProjectSocket.Input("project", optional=True, tooltip="The project of the reference."),
+                    io.String.Input("reference", default="", optional=True, tooltip=(
+                        "The round, the name and the hash of the view's reference image, as JSON."))],
+            outputs=[io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed"),
+                     io.Image.Output(display_name="reference")],
         )
 
     @classmethod
-    def execute(cls, prompt, seed, after=None) -> io.NodeOutput:
-        return io.NodeOutput(prompt, seed)
+    def execute(cls, prompt, seed, after=None, project=None, reference="") -> io.NodeOutput:
+        return io.NodeOutput(prompt, seed, load_reference(project, reference) if reference else None)
 
 
 class KeepCandidate(io.ComfyNode):
@@ -165,8 +171,10 @@ class KeepCandidate(io.ComfyNode):
         round_ = project[0].round(mine.round)
         kept = keep_candidates(round_, mine, made_images(images, to_pictures))
         made = current_session().candidates.note(round_.candidates_folder)
-        tell_candidates(round_.project.name, mine.round, made, total[0])
-        if mine.round != REFERENCE and (made >= total[0] or kept[0].stem != mine.name):
+        left = current_session().planned.count_open(round_.candidates_folder, mine.name)
+        wanted = total[0] if left is None else made + left
+        tell_candidates(round_.project.name, mine.round, made, wanted)
+        if mine.round != REFERENCE and (made >= wanted or kept[0].stem != mine.name):
             tell_project(round_.project.name)
         return io.NodeOutput(round_.project, ui=shown_images(kept))
 
@@ -180,22 +188,27 @@ class DrawRequest:
     Attributes:
         plan: every view with the lineage under which its image is saved.
         missing: the part of the plan that is not saved yet.
+        edits: whether an image is edited, rather than drawn by a LoRA.
     """
 
-    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part) -> None:
-        self.round_, self.views, self.source, self.part = round_, views, source, part
-        self.plan = [(view, lineage_of(round_, view, source)) for view in views.views]
+    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, edits: bool = False) -> None:
+        self.round_, self.views, self.source, self.part, self.edits = round_, views, source, part, edits
+        images = References.of(round_) if part.uses(REFERENCE_SLOT) else None
+        self.plan = [(view, lineage_of(round_, view, source,
+                                       images.choose(view.prompt.tags, view.wording) if images else None))
+                     for view in views.views]
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(round_, lineage)]
 
     @classmethod
     def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any,
-           linked: Mapping[str, Any]) -> DrawRequest:
+           linked: Mapping[str, Any], find: Callable[[str], Node]) -> DrawRequest:
         """`linked`: the values that come over `linked_figures`, and the `curve` of `curve_of`."""
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
-        figures = {name: part.settings.get(name, linked.get(name)) for name in FIGURES}
-        source = Source(lora, strength, recipe, **figures, curve=linked.get("curve", ""))
-        return cls(project.round(views.round), views, source, part)
+        made_by = find_generator(find, part.end, part.source, lora)
+        steps, cfg = (part.settings.get(name, linked.get(name)) for name in FIGURES)
+        source = Source(lora, strength, recipe, steps, cfg, made_by.words, curve=linked.get("curve", ""))
+        return cls(project.round(views.round), views, source, part, edits_image(part, made_by))
 
     @property
     def headline(self) -> str:
@@ -212,7 +225,7 @@ class DrawRequest:
             found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
                          "every round. Use 3 to 5.")
         found += self.part.warnings
-        if self.source.lora is None and self.round_.number != REFERENCE:
+        if self.source.lora is None and self.round_.number != REFERENCE and not self.edits:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
 
@@ -221,6 +234,8 @@ class DrawRequest:
         if self.round_.number == REFERENCE:
             remove_outdated(self.round_, [lineage.name for _, lineage in self.plan])
         self.record_stages()
+        current_session().planned.add(current_run(), self.round_.candidates_folder,
+                                      [lineage.name for _, lineage in self.missing])
         current_session().candidates.note(self.round_.candidates_folder)
 
     def record_stages(self) -> None:
@@ -240,7 +255,21 @@ def drawn_part(find: Callable[[str], Node], node_id: str) -> Part:
     links = find(node_id)["inputs"]
     return part_between(find, links["views"][0], links["images"], "link View Prompts' prompt to the text encoder and "
                         "its seed to the sampler, and the decoded image to Save Candidates.", FACTS,
-                        (PROMPT_SLOT, SEED_SLOT))
+                        (PROMPT_SLOT, SEED_SLOT, REFERENCE_SLOT))
+
+
+def edits_image(part: Part, generator: Generator) -> bool:
+    """Whether an image is edited: by what the nodes are, or because an image of View Prompts is linked."""
+    return generator.edits or part.uses(REFERENCE_SLOT) or part.uses(ORIGINAL_SLOT)
+
+
+def load_reference(project: Project, reference: str) -> Any:
+    """The reference that a plan named, as an IMAGE. Raises UserError if it is another image by now."""
+    number, name, pixels = json.loads(reference)
+    found = References.of(project.round(number)).named(name)
+    if found.pixels != pixels:
+        raise UserError(f"reference {name!r} was changed since this Run began; press Run again.")
+    return to_batch(found.load())
 
 
 def linked_figures(part: Part) -> dict[str, Any]:
@@ -291,8 +320,12 @@ def expand_views(graph: RepeatGraph, request: DrawRequest, project: list[Any]) -
 def _expand_view(graph: RepeatGraph, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
                  after: list[Any] | None, total: int) -> list[Any]:
     given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
+    if lineage.reference:
+        given |= {"project": project, "reference": json.dumps(
+            [lineage.round, lineage.reference, lineage.reference_hash])}
     source = graph.node("LoraBootstrap_CandidateView", f"view_{view.index}", **given)
-    image = part.copy(graph, view.index, {PROMPT_SLOT: source.out(0), SEED_SLOT: source.out(1)})
+    image = part.copy(graph, view.index, {slot: source.out(place) for place, slot in enumerate(
+        (PROMPT_SLOT, SEED_SLOT, REFERENCE_SLOT))})
     keep = graph.node("LoraBootstrap_KeepCandidate", f"keep_{view.index}", project=project, images=image, total=total,
-                      lineage=json.dumps(asdict(lineage)))
+                      lineage=json.dumps(lineage.to_dict()))
     return keep.out(0)

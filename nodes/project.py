@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 
 from ..host import menu, paths
@@ -19,6 +20,7 @@ from ..host.shown_text import show_beside_panel
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.config import BootstrapConfig, project_name
 from ..trainer.bootstrap.project import note_stage, open_project
+from ..trainer.bootstrap.references import original_of
 from ..trainer.bootstrap.rounds import BuiltDataset, Project, make_crops
 from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import plan_views
@@ -30,6 +32,7 @@ from ..trainer.common.errors import UserError
 from ..trainer.models.families import WORDINGS
 from ..trainer.models.sampler import save_picture
 from ..trainer.pictures.images import pixel_hash
+from ..trainer.views.wordings import EDIT_WORDINGS
 from .schema import node_schema
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraDataset
 
@@ -123,10 +126,10 @@ class ViewPrompts(io.ComfyNode):
                 io.Int.Input("count", default=0, min=0, max=10_000, tooltip=(
                     "Number of prompts. 0: as many as the project says.")),
                 io.String.Input("views", default="", multiline=True, tooltip=(
-                    "Views to ask for, one line each for angle, framing, expression, outfit, object, background, "
-                    "lighting and style: angle: from side 2, from behind 1. A number is a weight. own is what the "
-                    "image shows. A line without tags leaves that out: outfit: alone keeps her in her own clothes. "
-                    "Empty: the usual ones.")),
+                    "Views to ask for, one line each for angle, height, framing, pose, expression, outfit, object, "
+                    "background, lighting and style: angle: from side 2, from behind 1. A number is a weight. own is "
+                    "what the image shows. A line without tags leaves that out: outfit: alone keeps her in her own "
+                    "clothes. Empty: the usual ones.")),
                 io.String.Input("before", default="", tooltip=(
                     "Text to put before every prompt: masterpiece, best quality.")),
                 io.String.Input("after", default="", tooltip="Text to put after every prompt."),
@@ -135,11 +138,13 @@ class ViewPrompts(io.ComfyNode):
                     "existing candidates are kept. For a seed sweep, queue several Runs with increment.")),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
                     "The images you already have. Views that they show are asked for less, missing ones more.")),
-                io.Combo.Input("wording", options=[BY_THE_MODEL, *WORDINGS], default=BY_THE_MODEL, optional=True,
-                               tooltip=(
+                io.Combo.Input("wording", options=[BY_THE_MODEL, *WORDINGS, *EDIT_WORDINGS], default=BY_THE_MODEL,
+                               optional=True, tooltip=(
                     "How prompts and captions are written. tags: 1girl, white dress, from behind, for SD 1.5, SDXL and "
                     "Anima. sentences: a girl wearing a white dress, seen from behind, for Flux, Qwen, Krea and "
-                    "Z-Image. by the model: as the base model linked to Bootstrap Project was taught.")),
+                    "Z-Image. by the model: as the base model linked to Bootstrap Project was taught. For an edit "
+                    "model that sees the reference: edit instruction (Show the same character from behind), or camera "
+                    "angles, as the multiple-angles LoRAs read them; captions stay as the base model reads them.")),
             ],
             outputs=[
                 io.String.Output(display_name="prompt", tooltip="The prompt, for the text encoder."),
@@ -149,6 +154,12 @@ class ViewPrompts(io.ComfyNode):
                     "All prompts as a list, for other uses.")),
                 io.String.Output(display_name="table", tooltip=(
                     "How often each tag is asked for, in the form that views accepts.")),
+                io.Image.Output(display_name="reference", tooltip=(
+                    "The image that an edit model starts from. Save Candidates chooses it for each view: a crop for "
+                    "close views, the whole image for others, and from round 2 on the kept image of the nearest "
+                    "angle.")),
+                io.Image.Output(display_name="original", tooltip=(
+                    "The project's whole image, to link beside reference.")),
             ],
         )
 
@@ -165,7 +176,8 @@ class ViewPrompts(io.ComfyNode):
                           before=before, after=after, seed=project.config.seed + seed, words=words)
         show_report("\n".join((f"{len(plan.views)} prompts", plan.table, *plan.notes)), cls.hidden.unique_id)
         first = plan.views[0]
-        return io.NodeOutput(first.text, first.seed, plan, [view.text for view in plan.views], plan.table)
+        whole = whole_image(project)
+        return io.NodeOutput(first.text, first.seed, plan, [view.text for view in plan.views], plan.table, whole, whole)
 
 
 def say_roles(roles: TagRoles) -> Iterator[str]:
@@ -238,6 +250,14 @@ def start_project(config: BootstrapConfig, picture: Image.Image, own: Any = None
     note_stage(record, *STAGES["crops"].name_and_title(), made.summary, made.reused, {"folder": output_path(
         project.crops_folder)})
     return project, made
+
+
+def whole_image(project: Project) -> Any:
+    """The project's image as an IMAGE. If it is gone, what is linked to it waits, and the reason is shown there."""
+    try:
+        return to_batch(original_of(project).load())
+    except UserError as error:
+        return ExecutionBlocker(str(error))
 
 
 def check_views(text: str) -> None:

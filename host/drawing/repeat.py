@@ -66,6 +66,11 @@ class Part:
         return [f"{', '.join(unsure)} may give something else each time, so all are drawn at every Run. Replace it "
                 "with a node that says what it gives."] if unsure else []
 
+    def uses(self, slot: int) -> bool:
+        """Whether a node of the part takes that output of the source."""
+        return any(is_link(value) and (value[0], value[1]) == (self.source, slot)
+                   for node in self.nodes.values() for value in node["inputs"].values())
+
     def add_contents(self, builder: RepeatGraph, shown_on: str) -> Any:
         """Add nodes that make one hash of all that comes in over `outside`, and return the link to it.
 

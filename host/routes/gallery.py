@@ -24,7 +24,9 @@ GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
         "reason": str (why it is proposed or not), "scores": {name: number, ...} (only what was measured: likeness,
         tag_recall, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share a number),
         "view": {axis: tag}, "prompt": str, "tags": [str, ...] (its caption's, before changes by hand), "seed",
-        "lora": str, "strength": float, "width", "height" (pixels), "thumb", "full" (addresses),
+        "lora": str, "strength": float, "generator": str (what drew it, for people; "" where that is not known),
+        "reference": str (name of the image that was edited; "" for none), "width", "height" (pixels), "thumb", "full"
+        (addresses),
         "pick": {"state": "" | "keep" | "reject", "tags": [str, ...] | null, "crop": [left, top, right, bottom] | null
          (pixels of the image, before the flip), "flip": bool, "note": str}}, ...],
      "history": [{"at": str (ISO time), "label": str, "changes": [{"candidate", "before": pick, "after": pick}, ...]},

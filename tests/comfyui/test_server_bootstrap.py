@@ -132,6 +132,56 @@ def test_cancel_and_a_kill_lose_no_candidate_and_the_next_run_draws_only_the_mis
     assert sum(id.startswith(f"{save}.") and ".keep_" in id for id in drawn) == 12 - len(killed)
 
 
+def edit_graph(name):
+    """Two generators for one round: an edit of each view's reference, and the base from noise."""
+    def of(kind, **inputs):
+        return {"class_type": kind, "inputs": inputs}
+
+    figures = {"steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal"}
+    return {
+        "base": of("LoraBootstrap_LoadSandbox", picture="akane"),
+        "project": of("LoraBootstrap_Project", picture=["base", 3], tags=["base", 4], trigger=name, name="", seed=0,
+                      targets="4, 7", candidates="4"),
+        "views": of("LoraBootstrap_ViewPrompts", project=["project", 0], round=1, count=0, before="", after="", seed=0,
+                    views="framing: close-up, full body", wording="edit instruction"),
+        "text": of("CLIPTextEncode", text=["views", 0], clip=["base", 1]),
+        "none": of("CLIPTextEncode", text="", clip=["base", 1]),
+        "small": of("ImageScale", image=["views", 5], upscale_method="area", width=64, height=64, crop="center"),
+        "latent": of("VAEEncode", pixels=["small", 0], vae=["base", 2]),
+        "shown": of("ReferenceLatent", conditioning=["text", 0], latent=["latent", 0]),
+        "edit": of("KSampler", model=["base", 0], positive=["shown", 0], negative=["none", 0],
+                   latent_image=["latent", 0], seed=["views", 1], denoise=0.5, **figures),
+        "edited": of("VAEDecode", samples=["edit", 0], vae=["base", 2]),
+        "save": of("LoraBootstrap_SaveCandidates", project=["project", 0], views=["views", 2], images=["edited", 0]),
+        "empty": of("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "draw": of("KSampler", model=["base", 0], positive=["text", 0], negative=["none", 0],
+                   latent_image=["empty", 0], seed=["views", 1], denoise=1.0, **figures),
+        "drawn": of("VAEDecode", samples=["draw", 0], vae=["base", 2]),
+        "beside": of("LoraBootstrap_SaveCandidates", project=["save", 0], views=["views", 2], images=["drawn", 0]),
+        "curate": of("LoraBootstrap_CurateImages", project=["beside", 0], round=1, mode="manual", keep=0,
+                     stop_on_alarm=False, tagger="none"),
+    }
+
+
+def test_an_edit_starts_from_the_reference_of_its_view_and_another_generator_draws_beside_it(server, tab):
+    graph, name = edit_graph("editgirl"), "editgirl"
+    run = tab.run(graph)
+    assert run.status == "success", run.error
+    one = project(server, name).round(1)
+    lineage = [Lineage.read(path) for path in one.list_candidates()]
+    edited = [found for found in lineage if found.reference]
+    assert len(lineage) == 8 and len(edited) == 4 and {found.generator for found in lineage} == {"Load Sandbox"}
+    crop = {"close-up": "2-face", "full body": "original"}
+    assert [found.reference for found in edited] == [
+        "original" if found.view["angle"] == "from behind" else crop[found.view["framing"]] for found in edited]
+    assert all(found.prompt.startswith("Show the same character ") and found.tags[0] == name for found in edited)
+    assert run.outputs["curate"]["lora_bootstrap"][0]["message"].startswith("4 of 7 kept")
+    assert "no LORA_STACK" not in str(run.outputs.get("save")) and len(tab.of_type("lora_bootstrap.candidates")) >= 2
+    with server.client() as again:
+        assert not [id for id in again.run(graph).executed if ".keep_" in id]
+    assert sum(".keep_" in id for id in run.executed) == len(one.list_candidates()) == 8
+
+
 def test_each_stage_by_itself_goes_on_with_what_the_one_before_left(server, tab):
     name = "stagegirl"
     stages = [template(f"8 Bootstrap in parts - {part}", name)

@@ -50,10 +50,13 @@ def _view(number: int) -> dict[str, str]:
 
 
 def write_project(output: Path, name: str, *, candidates: int, proposed: int = 8, target: int = 16,
-                  twins: tuple[tuple[int, ...], ...] = ()) -> Path:
+                  twins: tuple[tuple[int, ...], ...] = (), generators: tuple[str, ...] = ("",)) -> Path:
     """A project below the host's output folder, with a round of candidates of which the first are proposed.
 
     Every fourth was not measured for likeness.
+
+    Args:
+        generators: which drew the candidates, in turn; the first is shown the original, if there are several.
     """
     folder = output / "bootstrap" / name
     config = BootstrapConfig(
@@ -69,7 +72,8 @@ def write_project(output: Path, name: str, *, candidates: int, proposed: int = 8
     made = folder / "round_1" / "candidates"
     made.mkdir(parents=True)
     for number in range(candidates):
-        write_candidate(made, number)
+        write_candidate(made, number, generators[number % len(generators)],
+                        "original" if len(generators) > 1 and number % len(generators) == 0 else "")
     write_json(folder / "round_1" / "decisions.json", {
         "key": "", "round": 1, "wanted": target - CROPS, "mode": "manual", "eye": "an eye", "notes": ["A note."],
         "figures": {**FIGURES, "candidates": candidates},
@@ -79,14 +83,14 @@ def write_project(output: Path, name: str, *, candidates: int, proposed: int = 8
     return folder
 
 
-def write_candidate(folder: Path, number: int) -> None:
+def write_candidate(folder: Path, number: int, generator: str = "", reference: str = "") -> None:
     """A picture and its lineage, as they are saved when it is made."""
     tags, view = tags_of(number), _view(number)
     draw(number).save(folder / f"{name_of(number)}.png")
     write_json(folder / f"{name_of(number)}.json", asdict(Lineage(
         name=name_of(number), prompt=", ".join(tags), tags=tags, view=view, seed=1000 + number, round=1,
         parent_lora="akane-style-1", parent_lora_sha256="", strength=0.6, base="other", width=SIDE, height=SIDE,
-        steps=8, cfg=4.0)))
+        steps=8, cfg=4.0, generator=generator, reference=reference)))
 
 
 def _decision(number: int, proposed: int) -> dict[str, Any]:

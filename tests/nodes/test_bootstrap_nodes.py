@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from types import SimpleNamespace
 
 import folder_paths
@@ -10,9 +11,11 @@ import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from lora_bootstrap.host import paths
+from lora_bootstrap.host.drawing.node_facts import FACTS
 from lora_bootstrap.host.drawing.pictures import to_batch
+from lora_bootstrap.host.drawing.repeat import part_between
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
-from lora_bootstrap.host.routes.views.gallery_view import project_view
+from lora_bootstrap.host.routes.views.gallery_view import project_view, round_view
 from lora_bootstrap.nodes import curate
 from lora_bootstrap.nodes.candidates import (
     CandidateView,
@@ -31,6 +34,8 @@ from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
+from lora_bootstrap.trainer.models.sampler import save_picture
+from lora_bootstrap.trainer.pictures.images import open_image
 
 from ..helpers.drawing_graph import drawing_graph
 from ..helpers.drawings import draw_once
@@ -130,7 +135,8 @@ def test_without_a_model_the_base_is_unknown():
 
 
 def test_view_prompts_give_the_first_view_and_the_whole_plan(drawn):
-    prompt, seed, plan, prompts, table = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0).args
+    prompt, seed, plan, prompts, table, reference, _ = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0).args
+    assert isinstance(reference, ExecutionBlocker) and "run its Bootstrap Project" in reference.message
     assert len(plan.views) == len(prompts) == 12 and (prompt, seed) == (plan.views[0].text, plan.views[0].seed)
     assert ViewPrompts.validate_inputs(table) is True and "cannot be read" in ViewPrompts.validate_inputs("nonsense")
 
@@ -211,7 +217,7 @@ def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host):
     node = drawing[1]().expand["x.keep_0"]["inputs"]
     shown = kept(drawn, node, torch.rand(2, 64, 64, 3))
     assert [image["subfolder"] for image in shown.ui["images"]] == ["bootstrap/zqx/round_1/candidates"] * 2
-    assert ("lora_bootstrap.candidates", {"project": "zqx", "round": 1, "made": 14, "total": 24}) in [
+    assert ("lora_bootstrap.candidates", {"project": "zqx", "round": 1, "made": 14, "total": 25}) in [
         tuple(sent[:2]) for sent in host.server.sent]
     lineage = json.loads(node["lineage"])
     assert (lineage["steps"], lineage["cfg"], lineage["parent_lora"]) == (16, 3.0, "")
@@ -231,7 +237,7 @@ def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
     nodes, _ = drawing
     nodes["sample"]["inputs"]["cfg"] = 9.0
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
-    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "what is linked", None, {})
+    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "what is linked", None, {}, nodes.__getitem__)
     assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == [
         "cfg is 9", "no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images."]
 
@@ -252,7 +258,8 @@ def test_figures_that_all_rounds_get_from_one_place_are_in_the_lineage(drawn, dr
     assert recorded(steps=[20], cfg=[6.5]) == recorded(steps=[20.0], cfg=[6.5, 6.5]) == (20, 6.5)
     for unknown in ([20, 30], ["20"], [True], [math.nan], [None], [object()]):
         assert recorded(steps=unknown, cfg=[6]) == (None, 6.0)
-    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "x", None, {"steps": 20, "cfg": 6.5})
+    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "x", None, {"steps": 20, "cfg": 6.5},
+                         nodes.__getitem__)
     assert job.warnings[0].startswith("cfg is 6.5; above 5")
 
 
@@ -286,7 +293,7 @@ def test_a_time_split_above_the_sampler_is_in_the_lineage(drawn, drawing, host):
 
     def recorded():
         keep = save(stack=[("style", 0.6, 0.6)]).expand["x.keep_0"]["inputs"]
-        return json.loads(keep["lineage"])["curve"]
+        return json.loads(keep["lineage"]).get("curve", "")
 
     assert recorded() == ""
     nodes["encode"]["inputs"]["clip"] = ["split", 0]
@@ -297,7 +304,82 @@ def test_a_time_split_above_the_sampler_is_in_the_lineage(drawn, drawing, host):
 
 
 def test_a_view_gives_what_it_was_given():
-    assert CandidateView.execute("a prompt", 5).args == ("a prompt", 5)
+    assert CandidateView.execute("a prompt", 5).args == ("a prompt", 5, None)
+
+
+# -- edit models ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def editing(drawn, drawing, host, monkeypatch):
+    """The graph of `drawing` with an edit model: the reference of View Prompts is linked to its text encoder."""
+    nodes, save = drawing
+    save_picture(drawn.folder / "picture.png", draw_once(world.Scene(AKANE), 128))
+    for kind in ("UNETLoader", "LoraLoaderModelOnly", "TextEncodeQwenImageEditPlus"):
+        monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, kind, type(kind, (), {}))
+    nodes["base"] = {"class_type": "UNETLoader", "inputs": {"unet_name": "qwen_edit_2511.safetensors"}}
+    nodes["lora"] = {"class_type": "LoraLoaderModelOnly", "inputs": {
+        "model": ["base", 0], "lora_name": "lightning.safetensors", "strength_model": 1.0}}
+    nodes["encode"] = {"class_type": "TextEncodeQwenImageEditPlus", "inputs": {
+        "prompt": ["views", 0], "clip": ["base", 1], "image1": ["views", 5], "image2": ["views", 6]}}
+    return nodes, save
+
+
+def test_each_view_is_edited_from_its_own_reference_which_its_lineage_names(drawn, editing, host):
+    expanded = editing[1]().expand
+    lineage = [json.loads(expanded[f"x.keep_{index}"]["inputs"]["lineage"]) for index in range(12)]
+    closeups = [one["view"]["framing"] == "close-up" and one["view"]["angle"] != "from behind" for one in lineage]
+    assert [one["reference"] == "2-face" for one in lineage] == closeups and any(closeups)
+    assert {one["generator"] for one in lineage} == {"qwen_edit_2511 · lightning"}
+    assert expanded["x.0_encode"]["inputs"]["image1"] == ["x.view_0", 2]
+    assert expanded["x.0_encode"]["inputs"]["image2"] == ["views", 6]
+    assert "no LORA_STACK" not in str(host.server.texts)
+    given = expanded[f"x.view_{closeups.index(True)}"]["inputs"]
+    image = CandidateView.execute(**{**given, "project": drawn, "after": None}).args[2]
+    (face,) = drawn.crops_folder.glob("*-face.png")
+    assert torch.equal(image, to_batch(open_image(face)))
+
+
+def test_a_changed_reference_is_another_image_and_a_plan_of_the_old_one_is_refused(drawn, editing):
+    before = editing[1]().expand
+    save_picture(drawn.folder / "picture.png", draw_once(world.Scene(AKANE, angle="from behind"), 128))
+    after = editing[1]().expand
+    names = [[json.loads(each[f"x.keep_{index}"]["inputs"]["lineage"])["name"] for index in range(12)]
+             for each in (before, after)]
+    whole = [json.loads(before[f"x.keep_{index}"]["inputs"]["lineage"])["reference"] == "original"
+             for index in range(12)]
+    assert [one != other for one, other in zip(*names, strict=True)] == whole and any(whole)
+    given = before[f"x.view_{whole.index(True)}"]["inputs"]
+    with pytest.raises(UserError, match="reference 'original' was changed since this Run began"):
+        CandidateView.execute(**{**given, "project": drawn, "after": None})
+
+
+def test_a_graph_without_a_reference_has_the_recipe_that_it_had(drawing):
+    nodes, _ = drawing
+    mine = drawn_part(nodes.__getitem__, "7")
+    earlier = part_between(nodes.__getitem__, "views", ["decode", 0], "", FACTS, (0, 1))
+    assert (mine.recipe, mine.outside) == (earlier.recipe, earlier.outside)
+
+
+def test_before_a_run_the_reference_is_the_whole_original(drawn, editing):
+    *_, reference, original = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0, wording="edit instruction").args
+    assert torch.equal(reference, original) and original.shape == (1, 128, 128, 3)
+
+
+def test_two_nodes_that_draw_for_one_round_keep_both_and_count_both(drawn, editing, host):
+    nodes, save = editing
+    edited = save().expand
+    nodes["encode"] = drawing_graph()["encode"]  # the base draws the same views beside it
+    nodes["base"], nodes["lora"] = drawing_graph()["base"], drawing_graph()["lora"]
+    painted = save().expand
+    for expanded in (edited, painted):
+        for index in range(12):
+            kept(drawn, expanded[f"x.keep_{index}"]["inputs"])
+    told = [sent[1] for sent in host.server.sent if sent[0] == "lora_bootstrap.candidates"]
+    assert (told[0]["made"], told[0]["total"]) == (13, 36) and (told[-1]["made"], told[-1]["total"]) == (36, 36)
+    found = round_view(drawn.round(1))["candidates"]
+    assert Counter(one["generator"] for one in found) == {"": 12, "qwen_edit_2511 · lightning": 12, "a": 12}
+    assert len(drawn.round(1).pictures()) == 36 and save().expand is None
 
 
 # -- curation ----------------------------------------------------------------------------------------------------------

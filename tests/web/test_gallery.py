@@ -205,8 +205,10 @@ def test_a_pass_by_keyboard_is_saved_and_lasts_over_a_reload_with_its_undoing(ga
 
 
 def test_a_picture_is_seen_closely_cropped_flipped_tagged_and_noted(gallery):
-    one = gallery("closely", twins=((2, 9),))
+    one = gallery("closely", twins=((2, 9),), generators=("animagine-xl · akane-style-1", "qwen_image_edit_2511"))
     one.at(7).type("z", "f")
+    facts = one.page.locator(".lb-gallery-zoom dl")
+    assert "qwen_image_edit_2511" in facts.inner_text() and "reference" not in facts.inner_text()
     one.wait_for_pick(7, flip=True)
     one.label(f"Add a tag to {name_of(7)}").click()
     one.type("rain,", "<ArrowLeft>", "<ArrowLeft>", "<Delete>")
@@ -257,7 +259,7 @@ def test_a_picture_is_seen_closely_cropped_flipped_tagged_and_noted(gallery):
 
 
 def test_all_proposed_are_kept_at_once_and_enough_let_it_run(gallery):
-    one = gallery("proposed", proposed=12)
+    one = gallery("proposed", proposed=12, generators=("animagine-xl · akane-style-1", "qwen_image_edit_2511"))
     one.press("Large view")
     assert one.page.locator("dialog").get_by_role("button", name="Run", exact=True).is_disabled()
     one.card(3).hover()
@@ -275,6 +277,14 @@ def test_all_proposed_are_kept_at_once_and_enough_let_it_run(gallery):
     assert one.page.locator(".lb-gallery-history > li").first.inner_text().endswith(f"keeping {name_of(3)}")
     assert [row.get_attribute("title") for row in one.page.locator(".lb-gallery-quota").all()[:2]] == [
         "3 of the 3 wanted images with front view", "3 of the 3 wanted images with from side"]
+    made_by = one.page.locator(".lb-gallery-axis", has_text="generator").locator(".lb-gallery-quota")
+    assert [row.get_attribute("title") for row in made_by.all()] == [
+        f"6 of 12 images by {name} are kept" for name in ("animagine-xl · akane-style-1", "qwen_image_edit_2511")]
+    assert made_by.first.evaluate("(row) => row.scrollWidth <= row.clientWidth")  # a long name is cut, not the count
+    made_by.nth(1).get_by_role("button").click()
+    assert sorted(one.order) == list(range(1, FEW, 2))
+    one.card(3).locator(".lb-gallery-face").dblclick()
+    one.page.locator(".lb-gallery-zoom").get_by_text(name_of(3)).first.wait_for(timeout=DRAWN)
 
 
 def test_picks_of_two_tabs_are_both_kept_or_told_of(gallery):

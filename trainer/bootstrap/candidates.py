@@ -29,9 +29,8 @@ from .curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""
-
-LATER = ("curve",)
-"""Fields of a lineage that earlier versions do not have."""
+_LATER_FIELDS = ("generator", "reference", "reference_hash", "curve")
+"""Fields of a lineage that are written only where they hold something."""
 
 
 class Stopped(Exception):
@@ -62,6 +61,12 @@ class Lineage:
     """Hash of how a workflow sampled it; "" for the loop's own sampler, which the fields above describe."""
     wording: str = ""
     """How its prompt and its caption are worded; "" where an earlier version planned it."""
+    generator: str = ""
+    """What drew it, for people: `base file · LoRA`, an edit model, or an API node; "" where that is not known."""
+    reference: str = ""
+    """Name of the image that the edit model was shown; "" if it was shown none of View Prompts."""
+    reference_hash: str = ""
+    """Hash of that image's pixels."""
     curve: str = ""
     """The factor on `strength` over the steps (`Curve.text`); "" where it was the same throughout."""
 
@@ -75,11 +80,10 @@ class Lineage:
             raise UserError(f"cannot read {path}, which says where {picture.name} comes from: {error.strerror}. Delete "
                             "both to generate the image again.") from error
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Its fields for a key. Those that later versions added are left out where they say nothing, so that the keys
-        of what is finished stay as they are."""
-        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
+    def to_dict(self) -> dict[str, Any]:
+        """What is written beside the image. A field that earlier versions did not have is left out where it is empty,
+        so that files and keys stay what they were."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _LATER_FIELDS}
 
     @property
     def candidate(self) -> Candidate:
@@ -185,7 +189,7 @@ def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
     path = folder / f"{lineage.name}.png"
     remove_file(path.with_suffix(".json"))  # an old one must not vouch for a new image
     save_picture(path, image)
-    write_json(path.with_suffix(".json"), asdict(lineage))
+    write_json(path.with_suffix(".json"), lineage.to_dict())
     return path
 
 

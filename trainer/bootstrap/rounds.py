@@ -31,6 +31,8 @@ from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
 from ..models.families import FAMILIES
 from ..pictures.images import load_pixels, open_image, pixel_hash
+from ..views.shown import with_rest
+from ..views.wordings import EDIT_WORDINGS, caption_wording
 from . import originals
 from .candidates import Lineage, lineage_problem
 from .config import BootstrapConfig, CurationSettings
@@ -185,7 +187,7 @@ class RoundWords:
     """How the prompts and captions of a round are worded.
 
     Attributes:
-        wording: one of `models.families.WORDINGS`; "" where an earlier version began the round.
+        wording: one of `models.families.WORDINGS` or of EDIT_WORDINGS; "" where an earlier version began the round.
     """
 
     vocabulary: Vocabulary
@@ -193,7 +195,20 @@ class RoundWords:
     wording: str
 
     def prompt(self, view: ViewPrompt, trigger: str) -> str:
+        """What the view is drawn with. An edit wording has neither the trigger nor the character's own tags."""
+        if edit := EDIT_WORDINGS.get(self.wording):
+            return edit.say(view, self.roles, self.vocabulary)
         return view.prompt(self.wording, trigger) if self.wording else view.text
+
+    def complete(self, view: ViewPrompt) -> ViewPrompt:
+        """The view with all that its caption must say."""
+        edit = EDIT_WORDINGS.get(self.wording)
+        return with_rest(view, self.roles, self.vocabulary) if edit and edit.keeps_rest else view
+
+    @property
+    def end(self) -> str:
+        """What stands behind the whole prompt."""
+        return EDIT_WORDINGS[self.wording].end if self.wording in EDIT_WORDINGS else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -204,17 +219,24 @@ class RoundWords:
 
 @dataclass(frozen=True)
 class KeptCandidate:
-    """A kept image, and the decision made on it by hand."""
+    """A kept image, and the decision made on it by hand.
+
+    Attributes:
+        base_wording: how the project's captions are worded, for an image that was asked for in an edit wording.
+    """
 
     path: Path
     lineage: Lineage
     pick: Pick
     trigger: str = ""
+    base_wording: str = TAGS
 
     @property
     def caption(self) -> str:
-        """What the image shows, worded as its prompt was. Tags given by hand are worded likewise."""
-        return worded(self.tags, self.lineage.wording, self.trigger, self.lineage.view)
+        """What the image shows, worded as its prompt was, or as the base reads it if an edit model was asked for it.
+        Tags given by hand are worded likewise."""
+        wording = caption_wording(self.lineage.wording, self.base_wording)
+        return worded(self.tags, wording, self.trigger, self.lineage.view)
 
     @property
     def tags(self) -> Sequence[str]:
@@ -262,7 +284,12 @@ class Round:
 
     def words_in(self, wording: str) -> RoundWords:
         """Its prompts in the words of this version, worded in this way; "" leaves the choice to `words`."""
-        return RoundWords(self.project.vocabulary, self.project.roles, wording) if wording else self.words
+        if not wording:
+            return self.words
+        vocabulary = self.project.vocabulary
+        if edit := EDIT_WORDINGS.get(wording):
+            vocabulary = edit.vocabulary(vocabulary)
+        return RoundWords(vocabulary, self.project.roles, wording)
 
     @property
     def picks_file(self) -> Path:
@@ -323,7 +350,8 @@ class Round:
             pick, decision = picks.of(path.stem, self.read_facts(path)), found.decisions.get(path.stem)
             undecided = path in self._earlier if found.mode == MANUAL else decision is not None and decision.kept
             if pick.state == "keep" or (not pick.state and undecided):
-                kept.append(KeptCandidate(path, Lineage.read(path), pick, self.project.config.trigger))
+                kept.append(KeptCandidate(path, Lineage.read(path), pick, self.project.config.trigger,
+                                          self.project.wording))
         return kept
 
     def quotas(self, count: int) -> dict[str, dict[str, int]]:
@@ -371,7 +399,7 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     if mode == MANUAL:
         carried = set(round_.carried)
         states = [state or ("keep" if path in carried else "") for path, state in zip(paths, states, strict=True)]
-    key = key_of([item.facts for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
+    key = key_of([item.to_dict() for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
                  asdict(settings), eye.name if eye else None, reference is not None, states)
     found = round_.read_decisions()
     recorded = found.values or SavedDecisions(())
@@ -408,7 +436,7 @@ def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
         with fill_folder(round_.dataset_folder, key) as new:
             originals.save_round(new, crops, [
                 (item.pick.apply_to(open_image(item.path)), item.caption,
-                 asdict(item.lineage) | {"tags": list(item.tags)}) for item in kept])
+                 item.lineage.to_dict() | {"tags": list(item.tags)}) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
     dataset = load_folder(round_.dataset_folder)
     more = _extra(dataset, len(crops) + len(kept), round_.dataset_folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -19,6 +19,7 @@ from ..lora.hashes import tensor_hash
 from ..pictures.images import open_image
 from .candidates import Lineage, PlannedView, picture_seed, save_candidate
 from .project import key_of
+from .references import Reference
 from .rounds import REFERENCE, Project, Round, RoundWords
 from .view_table import count_views, steer_axes
 
@@ -62,14 +63,16 @@ def plan_views(project: Project, number: int, *, count: int = 0, seed: int | Non
     notes: tuple[str, ...] = ()
     axes = axes or words.vocabulary.axes
     if captions and number != REFERENCE:
-        axes, notes = steer_axes(axes, captions, project.target(number))
-    if number != REFERENCE and (styles := len(axes.get("style", ()))) < LEAST_STYLES:
+        axes, notes = steer_axes(axes, captions, project.target(number), words.vocabulary.said)
+    has_styles = number != REFERENCE and "style" in words.vocabulary.axes  # what moves only the camera has none
+    if has_styles and (styles := len(axes.get("style", ()))) < LEAST_STYLES:
         notes = (f"{styles} named styles: list {LEAST_STYLES} to 6, or other style LoRAs will override the "
                  "character.", *notes)
     count = count or (REFERENCE_COUNT if round_.number == REFERENCE else config.candidates[number - 1])
     trigger = "" if number == REFERENCE else config.trigger
-    prompts = view_prompts(count, words.roles, words.vocabulary, seed=seed + 1000 * number, axes=axes, trigger=trigger)
-    views = (PlannedView(index, prompt, _surrounded(before, words.prompt(prompt, trigger), after),
+    prompts = [words.complete(prompt) for prompt in view_prompts(
+        count, words.roles, words.vocabulary, seed=seed + 1000 * number, axes=axes, trigger=trigger)]
+    views = (PlannedView(index, prompt, _surrounded(before, words.prompt(prompt, trigger), after) + words.end,
                          picture_seed(seed, number, index), words.wording)
              for index, prompt in enumerate(prompts))
     around = split_tags(f"{before}, {after}")
@@ -97,6 +100,7 @@ class Source:
     Attributes:
         recipe: hash of everything in the workflow that decides the images.
         steps, cfg: the sampler's, where the workflow states them.
+        generator: what draws, for people. No key depends on it: the recipe says the same more exactly.
         curve: the factor on the strength over the steps, as `Lineage.curve` has it.
     """
 
@@ -105,21 +109,28 @@ class Source:
     recipe: str
     steps: int | None = None
     cfg: float | None = None
+    generator: str = ""
     curve: str = ""
 
 
-def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
-    """The name of a candidate, and what is written beside it. Its size is known only once it is drawn."""
+def lineage_of(round_: Round, view: PlannedView, source: Source, reference: Reference | None = None) -> Lineage:
+    """The name of a candidate, and what is written beside it. Its size is known only once it is drawn.
+
+    Args:
+        reference: the image that this view's edit starts from, if one is linked.
+    """
     digest = file_hash(source.lora) if source.lora else ""
     weights = tensor_hash(source.lora) if source.lora else ""
     strength = source.strength if source.lora else 0.0
-    key = key_of(view.text, view.seed, weights, strength, source.recipe, round_.project.config.base)
+    key = key_of(view.text, view.seed, weights, strength, source.recipe, round_.project.config.base,
+                 *([reference.pixels] if reference else []))
     return Lineage(
         name=f"r{round_.number}-{view.index:03d}-{key[:6]}", prompt=view.text, tags=list(view.prompt.tags),
         view=dict(view.prompt.view), seed=view.seed, round=round_.number,
         parent_lora=source.lora.stem if source.lora else "", parent_lora_sha256=digest, strength=strength,
         base=round_.project.config.base, width=0, height=0, steps=source.steps, cfg=source.cfg, recipe=source.recipe,
-        wording=view.wording, curve=source.curve)
+        wording=view.wording, generator=source.generator, reference=reference.name if reference else "",
+        reference_hash=reference.pixels if reference else "", curve=source.curve)
 
 
 def is_kept(round_: Round, lineage: Lineage) -> bool:
@@ -127,7 +138,7 @@ def is_kept(round_: Round, lineage: Lineage) -> bool:
     path = round_.candidates_folder / f"{lineage.name}.png"
     if path.is_file() and path.with_suffix(".json").is_file():
         return True
-    return any(replace(told, name=lineage.name, width=0, height=0) == lineage
+    return any(replace(told, name=lineage.name, width=0, height=0, generator=lineage.generator) == lineage
                for _, told in _other_candidates(round_, lineage.name, ""))
 
 
@@ -144,7 +155,7 @@ def keep_candidates(round_: Round, lineage: Lineage, images: Sequence[Image.Imag
         same = next((path for path, told in _other_candidates(round_, lineage.name, ending)
                      if (told.prompt, told.seed) == (mine.prompt, mine.seed) and _is_image(path, image)), None)
         if same is not None:
-            write_json(same.with_suffix(".json"), asdict(replace(mine, name=same.stem)))
+            write_json(same.with_suffix(".json"), replace(mine, name=same.stem).to_dict())
         paths.append(same or save_candidate(round_.candidates_folder, image, mine))
     return paths
 

@@ -14,14 +14,14 @@ from ..captions.coverage import kinds_in
 from ..captions.coverage_words import AXES as GUIDES
 from ..captions.sentences import say_tag
 from ..captions.tags import same_tag, split_tags
-from ..captions.views import AXES, OWN
+from ..captions.views import OWN, VIEW_AXES
 from ..captions.vocabulary import Vocabulary, normal
 from ..common.errors import UserError, unknown_name
 
 Axes = Mapping[str, Mapping[str, float]]
 """Axis → tag → weight. A tag's share of the views is in proportion to its weight."""
 _ENTRY = re.compile(r"(?P<tag>.*?\S)(?:\s+(?P<weight>\d+(?:\.\d+)?))?")
-_AXIS_NAMES = {"view": "angle", "distance": "framing"}
+_AXIS_NAMES = {"view": "angle", "distance": "framing", "elevation": "height", "light": "lighting"}
 _COVERED = {"angle": "view", "framing": "framing", "expression": "expression", "outfit": "outfit",
             "background": "background", "lighting": "lighting"}
 """Our axis → the axis of the coverage audit."""
@@ -30,7 +30,7 @@ SPARE = 0.15
 
 
 def parse_table(text: str, vocabulary: Vocabulary) -> Axes:
-    """The axes as the text gives them, the others from the vocabulary, in the order of AXES.
+    """The axes as the text gives them, the others from the vocabulary, in the order of VIEW_AXES.
 
     A line `expression:` with nothing after the colon leaves that axis out. Raises UserError for anything else.
     """
@@ -43,10 +43,10 @@ def parse_table(text: str, vocabulary: Vocabulary) -> Axes:
         if not colon:
             raise UserError(f"line {line!r} of the views cannot be read; write it as in angle: from side 2, from "
                             "behind")
-        if axis not in AXES:
-            raise unknown_name("axis", name.strip(), AXES)
+        if axis not in VIEW_AXES:
+            raise unknown_name("axis", name.strip(), VIEW_AXES)
         axes[axis] = dict(_entry(part) for part in split_tags(entries))
-    axes = {axis: axes[axis] for axis in AXES if axes.get(axis)}
+    axes = {axis: axes[axis] for axis in VIEW_AXES if axes.get(axis)}
     if not axes:
         raise UserError("the views contain no tags; give at least one line such as angle: from side, from behind")
     return axes
@@ -66,10 +66,11 @@ def _entry(part: str) -> tuple[str, float]:
 def table_text(axes: Axes) -> str:
     """Axes as text that `parse_table` reads."""
     return "\n".join(f"{axis}: " + ", ".join(f"{tag} {weight:g}" for tag, weight in axes[axis].items())
-                     for axis in AXES if axis in axes)
+                     for axis in VIEW_AXES if axis in axes)
 
 
-def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, tuple[str, ...]]:
+def steer_axes(axes: Axes, captions: Sequence[str], target: int,
+               said: Mapping[str, tuple[str, ...]] | None = None) -> tuple[Axes, tuple[str, ...]]:
     """(the axes, each tag weighted by how many a dataset of `target` images still lacks; a note for each tag whose
     weight changes a lot).
 
@@ -78,17 +79,20 @@ def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, 
 
     Args:
         captions: captions of the existing images.
+        said: word of a view -> the tags that say it in a caption (`Vocabulary.said`).
     """
     result, notes = {}, []
     for axis, weights in axes.items():
-        shown = _count_shown(axis, captions, weights)
-        if OWN in weights:  # no tag says it: what shows none of the axis's other tags shows her own
-            shown[OWN] = max(0, len(captions) - sum(count for tag, count in shown.items() if tag != OWN))
+        words = {word: () if word == OWN else (said or {}).get(word, (word,)) for word in weights}
+        shown = _count_shown(axis, captions, words)
+        silent = [word for word, tags in words.items() if not tags]
+        if silent:  # no tag says it: what shows none of the axis's other tags shows it
+            shown[silent[0]] = max(0, len(captions) - sum(shown.values()))
         needs = {}
         for tag, share in _shares(axis, weights).items():
             lacking = share * target - shown.get(tag, 0)
             needs[tag] = max(lacking, SPARE * share * target)
-            if tag == OWN:
+            if tag in silent:
                 continue
             if shown.get(tag, 0) > share * target:
                 notes.append(f"{tag}: {shown[tag]} already there, so it is requested rarely")
@@ -98,13 +102,18 @@ def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, 
     return result, tuple(notes)
 
 
-def _count_shown(axis: str, captions: Sequence[str], weights: Mapping[str, float]) -> dict[str, int]:
+def _count_shown(axis: str, captions: Sequence[str], words: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """How many captions say each word.
+
+    Args:
+        words: word of a view -> the tags that say it together; a word without any is in no caption.
+    """
     counts: dict[str, int] = {}
     for caption in captions:
         held = {normal(same_tag(tag)) for tag in split_tags(caption)}
-        for tag in weights:
-            if tag in held or _is_said(say_tag(tag, axis), held):
-                counts[tag] = counts.get(tag, 0) + 1
+        for word, tags in words.items():
+            if tags and all(tag in held or _is_said(say_tag(tag, axis), held) for tag in tags):
+                counts[word] = counts.get(word, 0) + 1
     return counts
 
 

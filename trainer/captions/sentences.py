@@ -43,6 +43,8 @@ PLACES = ("identity", "outfit", "other", "pose", "expression", "object", "angle"
 """Where a tag stands in the sentence: the axes of a view, and the classes of the tags that are on no axis."""
 TAGS, SENTENCES = "tags", "sentences"
 """The ways to word a caption or a prompt (`models.families.WORDINGS`)."""
+_STANDS_AS = {"height": "angle"}
+"""Axis of a view that has no place of its own -> the place where its tags stand."""
 MOST_WORDS = 5
 """A part with more words than this is taken for prose, and left as it is written."""
 
@@ -82,7 +84,7 @@ def is_prose(tags: Iterable[str]) -> bool:
 
 def say_tag(tag: str, place: str = "other") -> str:
     """One tag as a part of a sentence."""
-    text = tag.casefold() if is_face(tag) else same_tag(tag)
+    text, place = tag.casefold() if is_face(tag) else same_tag(tag), _STANDS_AS.get(place, place)
     if text in PHRASES:
         return PHRASES[text]
     if len(text.split()) > MOST_WORDS or text.endswith(".") or text.split(" ")[0] in PREPOSITIONS:
@@ -264,6 +266,7 @@ def _place(tag: str, axes: Mapping[str, str]) -> str:
     if is_character(tag):
         return "other"
     axis = axes.get(same_tag(tag)) or tag_class(tag)
+    axis = _STANDS_AS.get(axis, axis)
     if axis == "view":
         return "framing" if same_tag(tag) in FRAMINGS else "angle"
     return axis if axis in PLACES else "other"

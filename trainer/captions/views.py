@@ -18,6 +18,8 @@ from .vocabulary import Vocabulary, ends_in, normal
 
 AXES = ("angle", "framing", "expression", "outfit", "object", "background", "lighting", "style")
 """In the order of a prompt. A vocabulary need not have them all."""
+VIEW_AXES = ("angle", "height", "framing", "pose", *AXES[2:])
+"""The same with the axes that only some wordings and the user's own lines have."""
 OWN = "own"
 """On any axis: what the original image shows there."""
 
@@ -117,7 +119,7 @@ def view_prompt(view: Mapping[str, str], roles: TagRoles, vocabulary: Vocabulary
     tags: list[str] = []
     for axis, tag in view.items():
         if tag != OWN:
-            tags += [*IMPLIED.get(tag, ()), tag]
+            tags += vocabulary.said.get(tag, (*IMPLIED.get(tag, ()), tag))
         elif axis != "outfit" and not _is_of_its_place(axis, view):
             tags += [each for each in roles.view if vocabulary.axis_of(each) == axis]
     return ViewPrompt(caption_for(roles, tags, vocabulary, trigger), view)
@@ -146,7 +148,7 @@ def view_prompts(count: int, roles: TagRoles, vocabulary: Vocabulary, *, trigger
     The user's own style tag, if given, gets half of the style axis, so the set stays anchored in the original.
 
     Args:
-        axes: axis → tag → weight, in the order of AXES; None: the vocabulary's.
+        axes: axis → tag → weight, in the order of VIEW_AXES; None: the vocabulary's.
     """
     rng = random.Random(f"views-{seed}")
     axes, columns = axes or vocabulary.axes, []

@@ -16,12 +16,14 @@ class Vocabulary:
         axes: axis -> tag -> weight: the share of the views that shows the tag, relative to the others.
         hidden: view tag -> last words of tags that such a view cannot show.
         revealed: pairs of view tags -> last words that the two together do show.
+        said: word of a view -> the tags that say it in a caption, where those are others.
     """
 
     name: str
     axes: Mapping[str, Mapping[str, float]]
     hidden: Mapping[str, tuple[str, ...]]
     revealed: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    said: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def names(self, tag: str) -> str | None:
         """The axis on which the vocabulary itself has the tag, or None."""

@@ -4,6 +4,7 @@
 import { button, element } from "../common/dom.js";
 import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
+import { generatorRows } from "./order.js";
 import { quotaRows } from "./picks.js";
 
 /** The figures of a round, and the base's figure to compare one with, if any. */
@@ -74,14 +75,31 @@ export class GalleryFacts {
   }
 
   drawQuotas(store, mode, large) {
-    const axes = quotaRows(store.quotas, store.keptCandidates(mode));
-    this.quotas.hidden = !axes.length;
+    const kept = store.keptCandidates(mode);
+    const axes = quotaRows(store.quotas, kept);
+    const generators = generatorRows(store.candidates, kept);
+    this.quotas.hidden = !axes.length && !generators.length;
     this.quotas.replaceChildren(...axes.map(({ axis, rows }) => {
       const group = element("div", "lb-gallery-axis");
       group.append(element("span", "lb-gallery-axis-name", { textContent: axis }),
         ...rows.map((row) => this.quota(row, large)));
       return group;
     }));
+    if (generators.length) this.quotas.append(this.generators(generators, large));
+  }
+
+  /** How many images of each generator are kept. In the large view, each is a button that filters by it. */
+  generators(rows, large) {
+    const group = element("div", "lb-gallery-axis");
+    group.append(element("span", "lb-gallery-axis-name", { textContent: "generator" }),
+      ...rows.map(({ generator, kept, drawn }) => {
+        const row = element("span", "lb-gallery-quota", { title: `${kept} of ${drawn} images by ${generator} are kept` });
+        row.style.setProperty("--lb-share", kept / drawn);
+        row.append(large ? this.filterChoice(generator) : element("span", "", { textContent: generator }),
+          element("span", "lb-ui-count", { textContent: `${kept}/${drawn}` }));
+        return row;
+      }));
+    return group;
   }
 
   /** One tag's bar. In the large view, it is a button that filters by the tag. */

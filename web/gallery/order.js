@@ -73,13 +73,29 @@ export function groupTwins(candidates) {
   });
 }
 
+/**
+ * How many images each generator drew, and how many of them are kept; none unless several generators drew.
+ * @param {object[]} candidates
+ * @param {object[]} kept
+ * @returns {{generator: string, kept: number, drawn: number}[]} by name
+ */
+export function generatorRows(candidates, kept) {
+  const named = [...new Set(candidates.map(({ generator }) => generator))].filter(Boolean).sort(collator.compare);
+  if (named.length < 2) return [];
+  const count = (list, name) => list.filter(({ generator }) => generator === name).length;
+  return named.map((name) => ({ generator: name, kept: count(kept, name), drawn: count(candidates, name) }));
+}
+
 /** What a filter searches in a candidate besides its tags and state. It never changes, so it is computed once. */
 const fixedWords = new WeakMap();
 
 function wordsOf(candidate) {
   if (!fixedWords.has(candidate)) {
-    const { name, prompt, lora, view, twins } = candidate;
-    const words = [name, ...prompt.split(","), lora, ...Object.values(view), twins === null ? "" : "similar"];
+    const { name, prompt, lora, generator, reference, view, twins } = candidate;
+    const words = [
+      name, ...prompt.split(","), lora, generator ?? "", reference ?? "", ...Object.values(view),
+      twins === null ? "" : "similar",
+    ];
     fixedWords.set(candidate, words.map(sameTag).filter(Boolean));
   }
   return fixedWords.get(candidate);
@@ -95,7 +111,7 @@ function pickWords(candidate, pick, mode) {
 }
 
 /**
- * The candidates that pass a filter: text in name, prompt, tags, LoRA, note or state; "whole words" in quotes; -
+ * The candidates that pass a filter: text in name, prompt, tags, LoRA, generator, reference, note or state; "whole words" in quotes; -
  * excludes.
  * @param {object[]} candidates
  * @param {string} filter

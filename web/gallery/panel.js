@@ -86,7 +86,7 @@ export class GalleryPanel extends Panel {
   /** What only the large view has: filter and order. */
   buildTools() {
     this.filter = field("search", "lb-ui-filter", "Filter the candidates", 'filter: text, "whole word", -without');
-    this.filter.title = "Name, prompt, tags, LoRA, note, or one of: kept, rejected, undecided, proposed, similar";
+    this.filter.title = "Name, prompt, tags, LoRA, generator, note, or one of: kept, rejected, undecided, proposed, similar";
     this.filter.addEventListener("input", () => this.schedule());
     const orders = element("span", "lb-gallery-orders", { textContent: "Sort by" });
     orders.setAttribute("role", "radiogroup");

@@ -227,11 +227,12 @@ export class GalleryZoom {
     this.compare(this.against);
   }
 
-  factRows({ scores, prompt, seed, lora, strength, round, width, height, view }) {
+  factRows({ scores, prompt, seed, lora, strength, generator, reference, round, width, height, view }) {
     const names = [...new Set([...SCORES, ...Object.keys(scores)])];
     const measured = names.filter((name) => name in scores || ALWAYS.includes(name)).map((name) =>
       [figureName(name), name in scores ? scores[name].toFixed(2) : "not measured", figureWords(name)]);
-    return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed],
+    const made = [["generator", generator], ["reference", reference]].filter(([, text]) => text);
+    return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed], ...made,
       ["LoRA", lora ? `${lora} at ${strength}` : "none"], ["round", round], ["pixels", `${width} × ${height}`]];
   }
 

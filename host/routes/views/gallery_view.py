@@ -89,7 +89,8 @@ def _candidate(round_: Round, path: Path, decision: Any, picks: Picks, twins: Ma
         "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
         "scores": dict(decision.scores) if decision else {}, "twins": twins.get(path.stem), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
-        "strength": lineage.strength, "width": lineage.width, "height": lineage.height,
+        "strength": lineage.strength, "generator": lineage.generator, "reference": lineage.reference,
+        "width": lineage.width, "height": lineage.height,
         "thumb": _address(round_.project, round_.number, path, True),
         "full": _address(round_.project, round_.number, path, False),
         "pick": _plain(pick)}

@@ -1,5 +1,6 @@
 """What a round of a graph draws: the loop's own prompts, under names that tell one making from another."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from lora_bootstrap.trainer.bootstrap.rounds import (
     Decisions,
     KeptCandidate,
     Project,
+    RoundWords,
     for_character,
     make_crops,
     round_dataset,
@@ -31,9 +33,11 @@ from lora_bootstrap.trainer.bootstrap.view_plan import (
 )
 from lora_bootstrap.trainer.captions.axes import find_contradictions
 from lora_bootstrap.trainer.captions.earlier_views import earlier_roles, earlier_vocabulary
-from lora_bootstrap.trainer.captions.views import view_prompts
+from lora_bootstrap.trainer.captions.roles import tag_roles
+from lora_bootstrap.trainer.captions.views import VOCABULARIES, view_prompts
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.pictures.images import pixel_hash
+from lora_bootstrap.trainer.views.wordings import EDIT_WORDINGS
 
 from ...helpers.drawings import draw_once
 from ...helpers.drawn_project import AKANE, draw_project, draw_round
@@ -214,6 +218,69 @@ def test_sentences_in_a_dataset_steer_the_views_as_tags_do(tmp_path):
     told = plan_views(project, 1, captions=["zqx, a girl, seen from behind, wearing a hoodie and boots"] * 6)
     assert "from behind: 6 already there, so it is requested rarely" in told.notes
     assert "hoodie: 6 already there, so it is requested rarely" in told.notes
+
+
+WITHOUT_EDITS = {"other": "efc20ae866cdc59e", "flux": "36d309767a735824", "sandbox": "2a02a1d9ae55b65f"}
+"""Base -> hash of what the version before edit wordings planned and wrote for it."""
+
+
+@pytest.mark.parametrize("base", WITHOUT_EDITS)
+def test_without_an_edit_model_prompts_names_and_files_are_those_of_earlier_versions_to_the_byte(base, tmp_path):
+    tags = ("1girl", "fox ears", "blonde hair", "white dress", "smile", "standing", "from side", "sunlight")
+    project = Project(tmp_path, BootstrapConfig(picture="", tags=tags, trigger="zqx", name="zqx", base=base,
+                                                targets=(4, 16, 40), candidates=(48, 96)))
+    plan = plan_views(project, 1, captions=["1girl, from side, smile", "front view, full body"])
+    told = hashlib.sha256()
+    for view in plan.views:
+        lineage = lineage_of(project.round(1), view, Source(None, 0.0, "drawn"))
+        told.update(json.dumps([view.text, view.seed, lineage.name, dict(view.prompt.view),
+                                list(view.prompt.tags)]).encode())
+    told.update(repr(plan.notes).encode())
+    (path,) = keep_candidates(project.round(1), lineage, [Image.new("RGB", (8, 8), "red")])
+    told.update(path.with_suffix(".json").read_bytes())
+    assert told.hexdigest()[:16] == WITHOUT_EDITS[base]
+
+
+@pytest.mark.parametrize(("base", "caption"), [
+    ("other", "zqx, 1girl, fox ears, three-quarter view, facing left"),
+    ("flux", "zqx, a girl with fox ears, facing left, in three-quarter view")])
+def test_an_edit_is_asked_for_without_the_trigger_and_captioned_in_the_words_of_the_base(base, caption, tmp_path):
+    project = Project(tmp_path, BootstrapConfig(picture="", tags=("1girl", "fox ears"), trigger="zqx", name="zqx",
+                                                base=base, targets=(1, 25), candidates=(48,)))
+    one = project.round(1)
+    plan = plan_views(project, 1, words=one.words_in("edit instruction"), axes={"angle": {"three-quarter left": 1}},
+                      before="A drawing", after="clean lines", count=1)
+    assert plan.views[0].text == ("A drawing, Show the same character in three-quarter view, turned towards the left "
+                                  "edge of the image, clean lines.")
+    (path,) = keep_candidates(one, lineage_of(one, plan.views[0], Source(None, 0.0, "r", generator="qwen")),
+                              [Image.new("RGB", (8, 8), "red")])
+    one.picks.changed("", [(path.stem, {"state": "keep"})], one.collect_facts()).save(one.picks_file)
+    (kept,) = one.list_kept()
+    assert sorted(kept.caption.split(", ")) == sorted(caption.split(", "))
+    assert (kept.lineage.wording, kept.lineage.generator) == ("edit instruction", "qwen")
+
+
+def test_an_image_of_a_version_without_generators_is_still_known_again(project):
+    one, view = project.round(1), plan_views(project, 1).views[0]
+    old = lineage_of(one, view, Source(None, 0.0, "recipe"))
+    keep_candidates(one, replace(old, name="r1-000-abcdef"), [Image.new("RGB", (8, 8), "red")])
+    now = lineage_of(one, view, Source(None, 0.0, "recipe", generator="base · LoRA"))
+    assert is_kept(one, now) and now.name == old.name
+
+
+def test_captions_of_a_dataset_steer_the_words_of_an_edit_too(project):
+    """A caption says `from side, facing left`, and no caption says that the camera is at eye level."""
+    words = replace(plan_words(), vocabulary=EDIT_WORDINGS["edit instruction"].vocabulary(VOCABULARIES["booru"]))
+    captions = ["three-quarter view, facing left"] * 6
+    plan = plan_views(project, 1, words=words, captions=captions, count=96)
+    angles = [view.prompt.view["angle"] for view in plan.views]
+    assert angles.count("three-quarter left") < angles.count("three-quarter right") / 3
+    assert not any("eye level" in note for note in plan.notes)
+
+
+def plan_words():
+    return RoundWords(VOCABULARIES["booru"], tag_roles(("1girl", "fox ears"), VOCABULARIES["booru"]),
+                      "edit instruction")
 
 
 def test_a_round_begun_by_an_earlier_version_draws_what_is_missing_of_its_own_plan(tmp_path):

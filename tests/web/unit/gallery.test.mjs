@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
-const { filterCandidates, groupTwins, moveFocus, sortCandidates } = await import("../../../web/gallery/order.js");
+const { filterCandidates, generatorRows, groupTwins, moveFocus, sortCandidates } = await import("../../../web/gallery/order.js");
 const { captionOf } = await import("../../../web/gallery/card.js");
 const { figuresParts, quotaWords } = await import("../../../web/gallery/facts.js");
 const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stackSteps, toDo } =
@@ -32,6 +32,16 @@ test("quotas count what is kept by its view, and an axis that wants nothing is l
     [candidate("a"), candidate("b"), candidate("c", { view: { angle: "front view" } })]);
   assert.deepEqual(rows, [{ axis: "angle", rows: [
     { tag: "from side", kept: 2, wanted: 2 }, { tag: "from behind", kept: 0, wanted: 1 }] }]);
+});
+
+test("several generators are counted by what is kept of each, and found by the filter", () => {
+  const by = (name, generator, reference = "") => candidate(name, { generator, reference });
+  const all = [by("a", "qwen-edit", "2-face"), by("b", "sdxl · akane"), by("c", "qwen-edit"), candidate("old")];
+  assert.deepEqual(generatorRows(all, [all[0], all[3]]), [
+    { generator: "qwen-edit", kept: 1, drawn: 2 }, { generator: "sdxl · akane", kept: 0, drawn: 1 }]);
+  assert.deepEqual([generatorRows(all.slice(2), []), generatorRows([all[3]], [])], [[], []]);
+  const found = (text) => filterCandidates(all, text, () => pick(), "manual").map(({ name }) => name);
+  assert.deepEqual([found('"qwen-edit"'), found('"sdxl · akane"'), found("2-face")], [["a", "c"], ["b"], ["a"]]);
 });
 
 test("the next thing to do is told", () => {
