@@ -1,16 +1,18 @@
-"""What the bootstrap loop gains, measured by the sandbox's judge on held-out characters and unseen views.
+"""What the bootstrap loop gains, measured by the sandbox's judge on characters and views that were not trained on.
 
-`python -m lora_bootstrap.bench.bootstrap --characters 6 --seeds 2` runs the loop on one picture of each character and
-writes bench/results/bootstrap.md and .json after each; what is there already is not measured again.
+`python -m lora_bootstrap.bench.bootstrap --seeds 2` runs the loop on one picture of each new character (characters.py)
+and writes bench/results/bootstrap.md and .json after each; what is there already is not measured again. Tune on
+`--characters-from held-out`. `--quick` measures only what the shares of the ceiling need.
 
 The arms. "4 crops", "16" and "40" are character LoRAs trained alike (settings, optimizer steps, seed, identity tags
 absorbed into the trigger); only the training pictures differ: the crops of the one picture, the first round's
-dataset, the second round's. "trigger" prompts hold the trigger, 1girl and the view; "tags" prompts all tags too.
-"style 4 crops" is the loop's first LoRA, whose captions keep all tags. Prompts, seeds and sampler are the same in
-every arm; no prompt's combination of angle, framing, expression, background and style is among those the loop
-generated or the picture shows. The loop itself never sees what the judge reads here: it has the judge's likeness to
-the crops and its reading of requested tags. Where a guard stopped the loop, the rounds not reached stand on the last
-dataset before.
+dataset, the second round's. "40 drawn" is the ceiling: the crops, and true drawings of views dealt by the loop's own
+plan in place of what the loop generated. "trigger" prompts hold the trigger, 1girl and the view; "tags" prompts all
+tags too. "style 4 crops" is the loop's first LoRA, whose captions keep all tags. Prompts, seeds and sampler are the
+same in every arm; no prompt's combination of angle, framing, expression, background and style is among those that the
+loop generated, the ceiling is trained on, or the picture shows. The loop itself never sees what the judge reads here:
+it has the judge's likeness to the crops and its reading of requested tags. Where a guard stopped the loop, the rounds
+not reached stand on the last dataset before.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from ..trainer.bootstrap.candidates import picture_seed
 from ..trainer.bootstrap.events import BootstrapFinished, StageFinished
 from ..trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from ..trainer.bootstrap.project import key_of
+from ..trainer.bootstrap.rounds import Project
 from ..trainer.captions.tags import absorb, join_tags, split_tags
 from ..trainer.cli.terminal.options import parse_settings
 from ..trainer.common.files import read_json, write_json
@@ -47,9 +50,17 @@ from ..trainer.pictures.sheet import contact_sheet
 from ..trainer.training.events import Finished
 from ..trainer.training.loop import train
 from ..trainer.training.presets import preset_config
+from .ceiling import drawn_dataset, planned_views, share_table
+from .characters import NEW
 from .report import write_result
 
 TRIGGER = "zqx"
+SETS = {"new": NEW, "held-out": world.HELD_OUT}
+CHARACTERS = {**NEW, **world.HELD_OUT}
+ARMS = (("base", "tags"), ("style 4 crops", "tags"),
+        *((size, prompts) for prompts in ("trigger", "tags") for size in ("4 crops", "16", "40", "40 drawn")))
+"""(what was trained on, how it is prompted), in the order of the table."""
+QUICK = (("40", "trigger"), ("40 drawn", "trigger"))
 FIGURES = ("identity", "signature", "prompt", "copied", "copies")
 TARGETS = {"identity": 15, "signature": 20, "prompt": 15}
 """Wanted gain of "40" over "4 crops", trigger alone, in points."""
@@ -69,33 +80,40 @@ class Arm:
 def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     backbone, judge = load_backbone("sandbox"), load_judge()
-    names = options.only or list(world.HELD_OUT)[: options.characters]
+    names = options.only or list(SETS[options.characters_from])[: options.characters]
     facts = {"views": options.views, "candidates": options.candidates,
              "style_settings": parse_settings(options.set_style),
-             "character_settings": parse_settings(options.set_character), "base": backbone.fingerprint}
+             "character_settings": parse_settings(options.set_character), "base": backbone.fingerprint,
+             **({"candidate_curve": options.candidate_curve} if options.candidate_curve else {})}
     store = options.work / "measured.json"
     measured = read_json(store) if store.exists() else []
-    for name in names:
-        for seed in range(options.seeds):
+    for seed in range(options.seeds):
+        for name in names:
             case = {"character": name, "seed": seed, **facts}
-            if any(row["case"] == case for row in measured):
+            known = {(row["arm"], row["prompts"]) for row in measured if row["case"] == case}
+            missing = [arm for arm in (QUICK if options.quick else ARMS) if arm not in known]
+            if not missing:
                 continue
             started = time.monotonic()
-            rows = list(measure_character(name, seed, options, backbone, judge))
+            rows = list(measure_character(name, seed, missing, options, backbone, judge))
             measured += [{"case": case, **row} for row in rows]
             write_json(store, measured)
             print(f"{name} seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
-            wanted = [row for row in measured if all(row["case"][key] == facts[key] for key in facts)]
-            write_tables(wanted, options)
+            alike = [row for row in measured if row["case"].keys() == case.keys()
+                     and all(row["case"][key] == facts[key] for key in facts)]
+            write_tables([row for row in alike if row["case"]["character"] in names], options)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--characters", type=int, default=6, help=f"how many of the {len(world.HELD_OUT)} held out")
-    parser.add_argument("--only", nargs="+", choices=world.HELD_OUT, metavar="NAME", help="these characters instead")
+    parser.add_argument("--characters-from", choices=SETS, default="new", help="held-out ones are for tuning")
+    parser.add_argument("--characters", type=int, default=8, help="how many of them")
+    parser.add_argument("--only", nargs="+", choices=CHARACTERS, metavar="NAME", help="these characters instead")
+    parser.add_argument("--quick", action="store_true", help="only 40 and 40 drawn, by the trigger alone")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--views", type=int, default=48, help="unseen views per arm")
     parser.add_argument("--candidates", type=int, nargs=2, default=[48, 96])
+    parser.add_argument("--candidate-curve", type=float, nargs=3, default=[], metavar=("EARLY", "LATE", "FROM"))
     parser.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--work", type=Path, default=Path("output/bench-bootstrap"), help="LoRAs and pictures")
@@ -103,48 +121,49 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def measure_character(name: str, seed: int, options: argparse.Namespace, backbone: Any,
-                      judge: Judge) -> Iterator[dict[str, Any]]:
-    """A row of figures for each arm."""
-    character = world.HELD_OUT[name]
+def measure_character(name: str, seed: int, wanted: Sequence[tuple[str, str]], options: argparse.Namespace,
+                      backbone: Any, judge: Judge) -> Iterator[dict[str, Any]]:
+    """A row of figures for each wanted arm."""
+    character = CHARACTERS[name]
     config = _config(name, seed, options)
-    project = _run_loop(config, options.work, backbone)
-    rounds = _datasets(project)
-    loras = {size: _train_character(config, dataset, size, options.work, backbone)
-             for size, dataset in rounds.items()}
-    style = options.work / read_json(project / "project.json")["stages"]["style-1"]["facts"]["lora"]
-    arms = [Arm("base", "tags", None, rounds[4]), Arm("style 4 crops", "tags", style, rounds[4])]
-    arms += [Arm("4 crops" if size == 4 else str(size), prompts, loras[size], rounds[size])
-             for prompts in ("trigger", "tags") for size in rounds]
-    scenes = unseen_scenes(character, project, options.views, seed)
-    for arm in arms:
+    folder = _run_loop(config, options.work, backbone)
+    project = Project(folder, config, backbone.family.name)
+    datasets = {**_datasets(folder), "40 drawn": drawn_dataset(project, character, backbone.family.resolution)}
+    loras = {size: _train_character(config, datasets[size], size, options.work, backbone)
+             for size in dict.fromkeys(size for size, _ in wanted) if size in datasets}
+    loras["style 4 crops"] = options.work / read_json(folder / "project.json")["stages"]["style-1"]["facts"]["lora"]
+    scenes = unseen_scenes(character, folder, options.views, seed,
+                           also=[view.prompt.view for view in planned_views(project)])
+    for size, prompts in wanted:
+        arm = Arm(size, prompts, loras.get(size), datasets.get(size, datasets["4 crops"]))
         pictures = _draw(backbone, arm, scenes, character, seed)
-        folder = options.work / "drawn" / f"{name}-{seed}"
-        _save_sheet(folder / f"{arm.name} {arm.prompts}.png", pictures)
+        _save_sheet(options.work / "drawn" / config.name / f"{arm.name} {arm.prompts}.png", pictures)
         yield {"arm": arm.name, "prompts": arm.prompts, **figures(pictures, scenes, arm.trained_on, judge)}
 
 
-def _datasets(project: Path) -> dict[int, Dataset]:
+def _datasets(project: Path) -> dict[str, Dataset]:
     """What each size of arm is trained on."""
     reached = read_json(project / "project.json")["stages"]
-    last, result = project / "crops", {}
-    for size, stage, folder in ((4, "crops", "crops"), (16, "dataset-1", "round_1/dataset"),
-                                (40, "dataset-2", "round_2/dataset")):
+    result: dict[str, Dataset] = {}
+    last = project / "crops"
+    for size, stage, folder in (("4 crops", "crops", "crops"), ("16", "dataset-1", "round_1/dataset"),
+                                ("40", "dataset-2", "round_2/dataset")):
         last = project / folder if stage in reached else last
         result[size] = load_folder(last)
     return result
 
 
 def _config(name: str, seed: int, options: argparse.Namespace) -> BootstrapConfig:
-    scene = world.Scene(world.HELD_OUT[name])
+    scene = world.Scene(CHARACTERS[name])
     picture = options.work / "pictures" / f"{name}.png"
     if not picture.exists():
         save_picture(picture, world.draw(scene, 512))
-    changed = [options.candidates, options.set_style, options.set_character]
-    key = f"-{key_of(changed)[:6]}" if changed != [[48, 96], [], []] else ""
+    changed = [options.candidates, options.set_style, options.set_character, options.candidate_curve]
+    key = f"-{key_of(changed)[:6]}" if changed != [[48, 96], [], [], []] else ""
     return BootstrapConfig(
         picture=str(picture), tags=tuple(world.caption_tags(scene)), trigger=TRIGGER, seed=seed,
         name=f"{name}-{seed}{key}", candidates=tuple(options.candidates), strengths=(1.0,),
+        candidate_curve=tuple(options.candidate_curve),
         style=parse_settings(options.set_style), character=parse_settings(options.set_character))
 
 
@@ -158,12 +177,12 @@ def _run_loop(config: BootstrapConfig, root: Path, backbone: Any) -> Path:
     return event.folder
 
 
-def _train_character(config: BootstrapConfig, dataset: Dataset, size: int, root: Path, backbone: Any) -> Path:
+def _train_character(config: BootstrapConfig, dataset: Dataset, size: str, root: Path, backbone: Any) -> Path:
     """The loop's own character stage on this dataset; for the last round's, it finds the loop's LoRA again."""
-    identity = world.HELD_OUT[config.name.split("-")[0]].identity
+    identity = CHARACTERS[config.name.split("-")[0]].identity
     absorbed = dataset.with_captions(lambda caption: join_tags(absorb(split_tags(caption), identity)))
     training = preset_config(backbone.family, "character", {
-        "name": config.name if size == 40 else f"{config.name}-of-{size}", "seed": config.seed,
+        "name": config.name if size == "40" else f"{config.name}-of-{size.replace(' ', '-')}", "seed": config.seed,
         "data.trigger": config.trigger, "data.upscale": True, **config.character})
     for event in train(backbone, absorbed, training, root / "loras"):
         if isinstance(event, Finished):
@@ -171,11 +190,13 @@ def _train_character(config: BootstrapConfig, dataset: Dataset, size: int, root:
     raise RuntimeError("the training yielded no end")
 
 
-def unseen_scenes(character: world.Character, project: Path, count: int, seed: int) -> list[world.Scene]:
-    """Random scenes in none of the combinations of view that the loop generated or the picture shows."""
-    seen = {_view(world.Scene(character))}
-    for sidecar in sorted(project.glob("round_*/candidates/*.json")):
-        seen.add(tuple(json.loads(sidecar.read_text())["view"][axis] for axis in world.CONTEXT))
+def unseen_scenes(character: world.Character, project: Path, count: int, seed: int,
+                  also: Sequence[Mapping[str, str]] = ()) -> list[world.Scene]:
+    """Random scenes in none of the combinations of view that the loop generated, that `also` has, or that the picture
+    shows."""
+    sidecars = sorted(project.glob("round_*/candidates/*.json"))
+    views = [*(json.loads(sidecar.read_text())["view"] for sidecar in sidecars), *also]
+    seen = {_view(world.Scene(character)), *(tuple(view[axis] for axis in world.CONTEXT) for view in views)}
     rng, scenes = random.Random(f"unseen-{seed}"), []
     while len(scenes) < count:
         scene = world.sample_scene(rng, character)
@@ -223,13 +244,16 @@ def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namesp
         mine = [row for row in measured if (row["arm"], row["prompts"]) == (arm, prompts)]
         rows.append({"arm": arm, "prompted by": prompts, "cases": len(mine),
                      **{name: round(100 * _mean([row[name] for row in mine]), 1) for name in FIGURES}})
-    path = write_result(options.name, TITLE, rows, f"{_gains(measured)}\n\n{_notes(options)}\n\n{_cases(measured)}")
+    parts = [share_table(measured), _gains(measured), _notes(options), _cases(measured)]
+    path = write_result(options.name, TITLE, rows, "\n\n".join(part for part in parts if part))
     values = read_json(path.with_suffix(".json"))
     write_json(path.with_suffix(".json"), {**values, "cases": list(measured)})
 
 
 def _gains(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Per case, "40" minus "4 crops" by the trigger alone: mean, least and most."""
+    """Per case, "40" minus "4 crops" by the trigger alone: mean, least and most; "" where no case has both."""
+    if not _pairs(measured):
+        return ""
     lines = ["## Gain of 40 over 4 crops, prompted by the trigger alone", "",
              "| | points | least | most | wanted |", "| --- | --- | --- | --- | --- |"]
     for name, wanted in TARGETS.items():
@@ -244,7 +268,7 @@ def _pairs(measured: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any
                 if row["arm"] == arm and row["prompts"] == "trigger"}
 
     earlier, later = of("4 crops"), of("40")
-    return [(earlier[case], later[case]) for case in earlier]
+    return [(earlier[case], later[case]) for case in earlier.keys() & later.keys()]
 
 
 def _notes(options: argparse.Namespace) -> str:
@@ -252,7 +276,8 @@ def _notes(options: argparse.Namespace) -> str:
             "similarity to the nearest training picture (correlation of thumbnails). copies: share of pictures that "
             f"are near copies of one.\n\n{__doc__.split('The arms. ')[1].strip()}\n\n{options.views} views per arm, "
             f"candidates {options.candidates}, style settings {options.set_style or 'preset'}, character settings "
-            f"{options.set_character or 'preset'}.")
+            f"{options.set_character or 'preset'}, factors on the candidates' strength "
+            f"{options.candidate_curve or 'none'}.")
 
 
 def _cases(measured: Sequence[Mapping[str, Any]]) -> str:

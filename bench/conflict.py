@@ -38,7 +38,7 @@ from ..trainer.models.sampler import Sampler, save_picture
 from ..trainer.stacks.conflict import measure_conflict
 from ..trainer.stacks.merge import WEIGHTS, MergeSettings, merge_loras
 from ..trainer.stacks.stack import CHARACTER, StackEntry
-from ..trainer.stacks.time_split import PRESETS, STYLE, Curve
+from ..trainer.stacks.time_split import PRESETS, STYLE
 from ..trainer.training import adapters
 from ..trainer.training.events import Finished
 from ..trainer.training.loop import train
@@ -255,17 +255,13 @@ def split(strengths: Strengths, preset: str, bench: Bench, pair: Pair) -> dict[s
         def change(_network: nn.Module, inputs: tuple[Any, ...]) -> None:
             done = 1 - float(torch.as_tensor(inputs[1]).flatten()[0]) / 999
             for lora, strength, curve in zip(both, strengths, PRESETS[preset], strict=True):
-                lora.set_strength(strength * factor(curve, done))
+                lora.set_strength(strength * curve.at(done))
 
         hook = bench.backbone.network.register_forward_pre_hook(change)
         try:
             return bench.read(pair, BOTH)
         finally:
             hook.remove()
-
-
-def factor(curve: Curve, done: float) -> float:
-    return [value for share, value in curve.stairs if share <= done + 1e-6][-1]
 
 
 def refined(bench: Bench, pair: Pair) -> dict[str, Any]:

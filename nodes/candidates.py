@@ -17,7 +17,7 @@ from ..host import menu, paths
 from ..host.drawing.generator import Generator, find_generator
 from ..host.drawing.node_facts import FACTS, file_facts
 from ..host.drawing.pictures import made_images, shown_images, to_batch, to_pictures
-from ..host.drawing.recipe import Node
+from ..host.drawing.recipe import Node, nodes_above
 from ..host.drawing.repeat import Part, RepeatGraph, at_strength, part_between
 from ..host.events import current_run, linked_value, tell_candidates, tell_project
 from ..host.paths import output_path
@@ -41,6 +41,7 @@ from ..trainer.bootstrap.view_plan import (
     remove_outdated,
 )
 from ..trainer.common.errors import UserError
+from ..trainer.stacks.time_split import curves_of, describe_curves
 from ..trainer.sweeps.axis_text import MOST_SEED
 from .schema import node_schema
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
@@ -50,6 +51,8 @@ PROMPT_SLOT, SEED_SLOT, REFERENCE_SLOT, ORIGINAL_SLOT = 0, 1, 5, 6
 """Slots of View Prompts' outputs."""
 FIGURES = ("steps", "cfg")
 """What a lineage records of the sampler."""
+CURVE_INPUTS = ("preset", "character_start", "character_end", "style_start", "style_end", "until")
+"""Inputs of Time Split that say how strengths change."""
 
 
 class SaveCandidates(io.ComfyNode):
@@ -114,9 +117,10 @@ class DrawCandidates(io.ComfyNode):
     def execute(cls, project, views, contents, node, run=(), LORA_STACK=(None,), steps=(), cfg=()) -> io.NodeOutput:
         project, views, contents, node, stack = (given[0] for given in (project, views, contents, node, LORA_STACK))
         find = cls.hidden.dynprompt.get_node
-        applies = find(node)["inputs"].get("LORA_STACK", [None])[0]
-        request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(stack),
-                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float)}, find,
+        stack, applies = read_stack(stack), find(node)["inputs"].get("LORA_STACK", [None])[0]
+        request = DrawRequest.of(project, views, drawn_part(find, node), contents, stack,
+                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float),
+                                  "curve": curve_of(find, node, stack)}, find,
                                  lambda part, strength: applies and at_strength(part, find, applies, strength, FACTS))
         show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
@@ -237,12 +241,12 @@ class DrawRequest:
     def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any,
            linked: Mapping[str, Any], find: Callable[[str], Node],
            strengthen: Strengthen = lambda *_: None) -> DrawRequest:
-        """`linked`: the values that come over `linked_figures`."""
+        """`linked`: the values that come over `linked_figures`, and the `curve` of `curve_of`."""
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
         made_by = find_generator(find, part.end, part.source, lora)
         steps, cfg = (part.settings.get(name, linked.get(name)) for name in FIGURES)
-        source = Source(lora, strength, recipe, steps, cfg, made_by.words)
+        source = Source(lora, strength, recipe, steps, cfg, made_by.words, curve=linked.get("curve", ""))
         return cls(project.round(views.round), views, source, part, edits_image(part, made_by), strengthen)
 
     @property
@@ -333,6 +337,17 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
     own = [entry for entry in stack if Path(entry[0]).name.startswith(project.name)]
     name, strength, _ = (own or list(stack))[0]
     return paths.lora_file(name), float(strength)
+
+
+def curve_of(find: Callable[[str], Node], node_id: str, stack: Sequence[Any] | None) -> str:
+    """How the Time Split above Save Candidates varies the strength over the steps; "" without one, and where its inputs
+    come over links. The recipe covers those too."""
+    given = [node["inputs"] for node in nodes_above(find, find(node_id)["inputs"]["images"])
+             if node["class_type"] == "LoraBootstrap_TimeSplit"]
+    values = [{name: inputs.get(name) for name in CURVE_INPUTS} for inputs in given]
+    if len(values) != 1 or not stack or any(not isinstance(value, (str, int, float)) for value in values[0].values()):
+        return ""
+    return describe_curves(curves_of(**values[0]), alone=len(stack) == 1)
 
 
 def expand_views(graph: RepeatGraph, request: DrawRequest, project: list[Any]) -> list[Any]:

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import gc
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
@@ -396,7 +397,8 @@ class HostBackbone:
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
-                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
+                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None,
+                 at_step: Callable[[float], None] | None = None) -> Tensor:
         """The host's Euler over the host's own sigmas. Prompts are read as the host reads them, weights included."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
@@ -406,7 +408,10 @@ class HostBackbone:
             sigmas = comfy.samplers.calculate_sigmas(self.sampling, "simple", steps).to(self.device)
             noise = self._noise(seeds, width, height).to(self.device)
             x = self.sampling.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), True)
-            x = sample_euler(partial(self._guided, conditioning=both, cfg=cfg), x, sigmas, disable=True)
+            denoise: Callable[..., Tensor] = partial(self._guided, conditioning=both, cfg=cfg)
+            if at_step:
+                denoise = self._before_each(at_step, denoise, steps)
+            x = sample_euler(denoise, x, sigmas, disable=True)
             return self.decode(self.sampling.inverse_noise_scaling(sigmas[-1], x)).cpu()
 
     @torch.no_grad()
@@ -425,6 +430,18 @@ class HostBackbone:
             return self._encode(texts, images)
         key = (tuple(texts), self.clip.patcher.patches_uuid, controls and controls.digest)
         return self._prompts.recall(key, lambda: self._encode(texts, images).to("cpu"))
+
+    def _before_each(self, at_step: Callable[[float], None], denoise: Callable[..., Tensor],
+                     steps: int) -> Callable[..., Tensor]:
+        """`denoise`, which Euler calls once a step, after `at_step`, which may continue with another model."""
+        numbers = itertools.count()
+
+        def step(x: Tensor, sigma: Tensor) -> Tensor:
+            at_step(next(numbers) / steps)
+            self._bring("network")
+            return denoise(x, sigma)
+
+        return step
 
     def _guided(self, x: Tensor, sigma: Tensor, conditioning: Conditioning, cfg: float) -> Tensor:
         """The estimate of x0 that CFG makes of those for the prompts and, in the second half of the conditioning, for

@@ -51,6 +51,16 @@ def is_link(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) in (int, float)
 
 
+def nodes_above(find: Callable[[str], Node], end: Link) -> Iterator[Node]:
+    """Every node that decides a link's value, each once, from the link upwards."""
+    waiting, seen = [end[0]], set()
+    while waiting:
+        if (id := waiting.pop()) not in seen:
+            seen.add(id)
+            yield (node := find(id))
+            waiting += [value[0] for value in node["inputs"].values() if is_link(value)]
+
+
 def recipe_of(find: Callable[[str], Node], end: Link, facts: NodeFacts, *, cut: Mapping[tuple[str, int], Any] | None =
               None, whole: bool = True) -> Recipe:
     """The recipe of a link's value.

@@ -102,6 +102,26 @@ def test_a_generated_picture_depends_on_its_own_prompt_and_seed_alone(backbone):
     assert (both[1:] - backbone.generate([LONG], seeds=[7], **size)).abs().max() > 1e-3
 
 
+def test_a_loras_strength_may_change_before_each_step_of_a_picture(backbone, tmp_path):
+    size, told = {"seeds": [5], "width": 64, "height": 64, "steps": 2, "cfg": 1.0}, []
+
+    def drawn(*strengths):
+        def at_step(done):
+            told.append(done)
+            lora.set_strength(strengths[round(2 * done)])
+
+        with backbone.lora(path) as lora:
+            return backbone.generate([SHORT], at_step=at_step, **size)
+
+    path = a_lora(backbone, tmp_path / "random.safetensors")
+    with backbone.lora(path, 1.0):
+        throughout = backbone.generate([SHORT], **size)
+    torch.testing.assert_close(drawn(1.0, 1.0), throughout, atol=1e-4, rtol=1e-3)
+    assert told == [0, 0.5]
+    late, early = drawn(0.0, 1.0), drawn(1.0, 0.0)
+    assert min((late - throughout).abs().max(), (early - throughout).abs().max(), (late - early).abs().max()) > 1e-3
+
+
 def test_tokens_are_counted_without_marks(backbone):
     assert backbone.token_count("") == (0, 0)
     assert backbone.token_count(SHORT)[0] < backbone.token_count(LONG)[0]

@@ -365,6 +365,25 @@ def test_a_stack_of_another_pack_is_read_for_the_lineage(drawn, drawing, host, s
     assert (lineage["parent_lora"], lineage["strength"]) == (("style", 0.6) if "style" in str(stack) else ("", 0.0))
 
 
+def test_a_time_split_above_the_sampler_is_in_the_lineage(drawn, drawing, host):
+    nodes, save = drawing
+    write_lora(host.output / "loras" / "style.safetensors", 1, "style")
+    nodes["split"] = {"class_type": "LoraBootstrap_TimeSplit", "inputs": {
+        "clip": ["base", 1], "LORA_STACK": ["lora", 1], "preset": "weak early, strong late", "character_start": 1.0,
+        "character_end": 0.7, "style_start": 0.4, "style_end": 1.0, "until": 0.5, "schedule_clip": False}}
+
+    def recorded():
+        keep = save(stack=[("style", 0.6, 0.6)]).expand["x.keep_0"]["inputs"]
+        return json.loads(keep["lineage"]).get("curve", "")
+
+    assert recorded() == ""
+    nodes["encode"]["inputs"]["clip"] = ["split", 0]
+    assert recorded() == "x 0.7 until 0.4, x 2.3 from 0.4 of the steps"
+    nodes["split"]["inputs"]["preset"] = ["elsewhere", 0]
+    nodes["elsewhere"] = {"class_type": "PrimitiveString", "inputs": {"value": "custom"}}
+    assert recorded() == ""
+
+
 def test_a_view_gives_what_it_was_given():
     assert CandidateView.execute("a prompt", 5).args == ("a prompt", 5, None)
 

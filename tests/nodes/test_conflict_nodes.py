@@ -123,9 +123,9 @@ def test_cancel_ends_a_report_at_the_next_layer_and_leaves_nothing(stack, host):
 
 
 @pytest.mark.parametrize("node", [report, merge, split])
-def test_one_lora_alone_or_one_that_is_gone_is_told(stack, node):
-    with pytest.raises(UserError, match="there is 1|1 with a strength|stack has 1"):
-        node(stack[:1])
+def test_too_few_loras_or_one_that_is_gone_are_told(stack, node):
+    with pytest.raises(UserError, match="stack has (1|none)"):
+        node(stack[: node is not split])
     with pytest.raises(UserError, match="there is no LoRA 'gone.safetensors'"):
         node([*stack, ("gone.safetensors", 1.0, 1.0)])
 
@@ -251,6 +251,12 @@ def test_what_is_drawn_is_what_the_hosts_nodes_make(stack, preset):
 def test_a_cross_fade_waits_until_it_begins():
     assert Curve(1.0, 0.3, 0.6, 0.4).stairs[:2] == [(0.0, 1.0), (0.4, 1.0)]
     assert Curve(1.0, 1.0).stairs == [(0.0, 1.0)]
+
+
+def test_a_lora_alone_is_weak_early_and_strong_late(stack, host):
+    (name, *_), clip = stack[0], split([("hero.safetensors", 0.6, 0.6)], preset="weak early, strong late")[0]
+    assert hooks_of(clip)[name] == (0.6, 0.6, ((0.0, 0.7), (0.4, 2.3)))
+    assert host.server.texts[-1][0] == "LoRA hero: 0.42, from 40 % of the steps 1.38"
 
 
 def test_a_strength_that_is_no_number_is_refused(stack):

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -261,17 +261,21 @@ class DiffusersBackbone:
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
-                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
+                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None,
+                 at_step: Callable[[float], None] | None = None) -> Tensor:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         self._bring_network()
         self.places.bring("vae")  # text encoders are not needed for prompts that are remembered
 
         def draw() -> Tensor:
+            if at_step:
+                at_step(0.0)
             generators = [torch.Generator().manual_seed(seed) for seed in seeds]
             pictures: Tensor = self.pipeline(
                 **self._encode_prompts(prompts, cfg, negative), generator=generators, width=width, height=height,
                 num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
+                callback_on_step_end=_after_step(at_step, steps) if at_step else None,
             ).images
             return pictures.float().cpu()
 
@@ -327,6 +331,16 @@ class DiffusersBackbone:
             yield applied
         finally:
             applied.detach()
+
+
+def _after_step(at_step: Callable[[float], None], steps: int) -> Callable[..., dict[str, Any]]:
+    """A pipeline's callback, which it calls after each step, not before."""
+    def call(_pipeline: Any, step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
+        if step + 1 < steps:
+            at_step((step + 1) / steps)
+        return values
+
+    return call
 
 
 def _compute_on(pipeline: Any, device: torch.device) -> None:

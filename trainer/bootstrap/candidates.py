@@ -20,15 +20,16 @@ from ..common.errors import UserError
 from ..common.events import Event, Progress
 from ..common.files import file_hash, read_json, remove_file, write_json
 from ..common.schema import convert, read_record
-from ..models.backbone import Backbone
+from ..models.backbone import AppliedLora, Backbone
 from ..models.sampler import Sampler, save_picture
 from ..pictures.images import load_pixels, to_image
 from ..pictures.small_copies import remove_small
+from ..stacks.time_split import Curve
 from .curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""
-_LATER_FIELDS = ("generator", "reference", "reference_hash", "again_of", "repaired_from")
+_LATER_FIELDS = ("generator", "reference", "reference_hash", "again_of", "repaired_from", "curve")
 """Fields of a lineage that are written only where they hold something."""
 
 PARTS = " · "
@@ -73,6 +74,8 @@ class Lineage:
     """Name of the candidate whose view a person had drawn again; "" for one that the plan asks for."""
     repaired_from: str = ""
     """Name of the candidate that this is a repaired copy of; "" for an image as it was drawn."""
+    curve: str = ""
+    """The factor on `strength` over the steps (`Curve.text`); "" where it was the same throughout."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
@@ -145,17 +148,19 @@ class PictureMaker:
         self.backbone, self.sampler, self.should_stop = backbone, sampler, should_stop
 
     def make(self, what: str, folder: Path, views: Sequence[PlannedView], *, number: int = 0, lora: Path | None = None,
-             strengths: Sequence[float] = (1.0,)) -> Generator[Event, None, tuple[list[Path], bool]]:
+             strengths: Sequence[float] = (1.0,),
+             curve: Curve | None = None) -> Generator[Event, None, tuple[list[Path], bool]]:
         """Yields progress; returns (the images' paths, whether all of them already existed).
 
-        The images cycle through `strengths`. Other images in the folder, left by earlier settings, are removed.
+        The images cycle through `strengths`, which `curve` multiplies over the steps. Other images in the folder, left
+        by earlier settings, are removed.
         """
         digest = file_hash(lora) if lora else ""
         plan = [
             Lineage(f"r{number}-{view.index:03d}", view.text, list(view.prompt.tags), dict(view.prompt.view), view.seed,
                     number, lora.stem if lora else "", digest,
                     strengths[view.index % len(strengths)] if lora else 0.0, self.backbone.fingerprint,
-                    wording=view.wording, **vars(self.sampler))
+                    wording=view.wording, curve=curve.text if curve and lora else "", **vars(self.sampler))
             for view in views
         ]
         missing = [lineage for lineage in plan if not _is_there(folder, lineage)]
@@ -166,14 +171,14 @@ class PictureMaker:
                 if self.should_stop():
                     raise Stopped
                 batch = group[start : start + self.sampler.batch]
-                self._make_batch(folder, batch, lora, strength)
+                self._make_batch(folder, batch, lora, strength, curve)
                 done += len(batch)
                 yield Progress(what, done, len(plan))
         _remove_others(folder, {lineage.name for lineage in plan})
         return [folder / f"{lineage.name}.png" for lineage in plan], not missing
 
-    def make_again(self, what: str, folder: Path, asked: Sequence[Lineage], lora: Path) -> Generator[
-            Event, None, list[Path]]:
+    def make_again(self, what: str, folder: Path, asked: Sequence[Lineage], lora: Path,
+                   curve: Curve | None = None) -> Generator[Event, None, list[Path]]:
         """Make images that a person asked for beside those of the plan. Yields progress, and returns their paths.
 
         Args:
@@ -184,7 +189,7 @@ class PictureMaker:
             if self.should_stop():
                 raise Stopped
             mine = replace(lineage, parent_lora=lora.stem, parent_lora_sha256=digest, base=base, **vars(self.sampler))
-            self._make_batch(folder, [mine], lora, mine.strength)
+            self._make_batch(folder, [mine], lora, mine.strength, curve)
             yield Progress(what, done + 1, len(asked))
         return [folder / f"{lineage.name}.png" for lineage in asked]
 
@@ -192,15 +197,21 @@ class PictureMaker:
         """[N, 3, H, W] in 0..1, at the size at which images are compared."""
         return load_pixels(paths, self.sampler.measured_size)
 
-    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float) -> None:
+    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float,
+                    curve: Curve | None) -> None:
         prompts, seeds = [lineage.prompt for lineage in batch], [lineage.seed for lineage in batch]
         if lora is None:
             pixels = self.sampler.pictures(self.backbone, prompts, seeds)
         else:
-            with self.backbone.lora(lora, strength):
-                pixels = self.sampler.pictures(self.backbone, prompts, seeds)
+            with self.backbone.lora(lora, strength) as applied:
+                at_step = _follow(curve, applied, strength) if curve else None
+                pixels = self.sampler.pictures(self.backbone, prompts, seeds, at_step)
         for lineage, picture in zip(batch, pixels, strict=True):
             save_candidate(folder, to_image(picture), lineage)
+
+
+def _follow(curve: Curve, applied: AppliedLora, strength: float) -> Callable[[float], None]:
+    return lambda done: applied.set_strength(strength * curve.at(done))
 
 
 def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:

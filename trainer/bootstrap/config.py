@@ -10,6 +10,7 @@ from unicodedata import normalize
 from ..common.errors import UserError
 from ..common.names import checked_name, name_from, saved_name
 from ..common.schema import convert
+from ..stacks.time_split import Curve
 
 EVEN, FREE = "even", "free"
 CHOICES = {"generators": (EVEN, FREE), "faces": ("auto", "on", "off")}
@@ -80,6 +81,8 @@ class BootstrapConfig:
         candidates: number of images to generate in each round.
         candidate_strengths: LoRA strengths that the candidates cycle through. Well below 1, the base still changes
             camera angle and mood as the prompt asks.
+        candidate_curve: factors on these strengths over the sampling steps: (early, late, share of the steps from which
+            the second holds), such as (0.7, 2.3, 0.4); () for the same strength throughout.
         strengths: columns of the strength grid.
         likeness: folder of a CLIP or DINOv2 model to measure likeness with; the sandbox brings its own.
         style, character: training settings by dotted name, over the family's preset.
@@ -94,6 +97,7 @@ class BootstrapConfig:
     targets: tuple[int, ...] = (4, 16, 40)
     candidates: tuple[int, ...] = (48, 96)
     candidate_strengths: tuple[float, ...] = (0.6,)
+    candidate_curve: tuple[float, ...] = ()
     seed: int = 0
     strengths: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 1.0)
     likeness: str = ""
@@ -114,6 +118,15 @@ class BootstrapConfig:
             values = getattr(self, name)
             if not values or not all(0 < value <= 2 for value in values):
                 raise UserError(f"{name} is {values}; it must be numbers above 0 and at most 2.")
+        _check_curve(self.candidate_curve)
+
+    @property
+    def curve(self) -> Curve | None:
+        """`candidate_curve`, if there is one."""
+        if not self.candidate_curve:
+            return None
+        early, late, share = self.candidate_curve
+        return Curve(early, late, until=share, begin=share)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BootstrapConfig:
@@ -133,6 +146,12 @@ class BootstrapConfig:
 def project_name(name: str, trigger: str) -> str:
     """The project's name; a valid one made from the trigger if it is empty."""
     return normalize("NFC", name) or name_from(trigger.strip().replace(" ", "-"), "project")
+
+
+def _check_curve(values: Sequence[float]) -> None:
+    if values and not (len(values) == 3 and 0 < values[2] < 1 and all(0 <= factor <= 4 for factor in values[:2])):
+        raise UserError(f"candidate_curve is {tuple(values)}; it must be two factors from 0 to 4 and the share of the "
+                        "steps, between 0 and 1, from which the second holds, such as 0.7, 2.3, 0.4.")
 
 
 def _check_targets(targets: Sequence[int], candidates: Sequence[int]) -> None:

@@ -243,17 +243,20 @@ class _Bootstrap:
         views = plan_views(self.project, number).views
         folder = self.record.folder / f"round_{number}" / "candidates"
         paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
-                                                      strengths=self.config.candidate_strengths)
+                                                      strengths=self.config.candidate_strengths,
+                                                      curve=self.config.curve)
         again = yield from self._draw_again(number, lora)
         paths += [path for path in self.project.round(number).list_candidates() if Lineage.read(path).asked_for]
         return _Outcome(paths, f"{len(paths)} images", reused and not again, {"folder": self._relative(folder)})
 
     def _draw_again(self, number: int, lora: Path) -> Generator[Event, None, list[Path]]:
         """Draw what a person asked for in the gallery."""
-        round_, source = self.project.round(number), Source(lora, self.config.candidate_strengths[0], "")
+        round_, curve = self.project.round(number), self.config.curve
+        source = Source(lora, self.config.candidate_strengths[0], "", curve=curve.text if curve else "")
         asked = [wished.lineage(lineage_of(round_, wished.view, source), wished.wish.strength)
                  for wished in list_wished(round_)]
-        return (yield from self.pictures.make_again(f"round {number} again", round_.candidates_folder, asked, lora))
+        return (yield from self.pictures.make_again(f"round {number} again", round_.candidates_folder, asked, lora,
+                                                    curve))
 
     def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Work:
         round_, wanted = self.project.round(number), self.config.targets[number] - len(crops)

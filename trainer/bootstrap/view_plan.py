@@ -101,6 +101,7 @@ class Source:
         recipe: hash of everything in the workflow that decides the images.
         steps, cfg: the sampler's, where the workflow states them.
         generator: what draws, for people. No key depends on it: the recipe says the same more exactly.
+        curve: the factor on the strength over the steps, as `Lineage.curve` has it.
     """
 
     lora: Path | None
@@ -109,6 +110,7 @@ class Source:
     steps: int | None = None
     cfg: float | None = None
     generator: str = ""
+    curve: str = ""
 
 
 def lineage_of(round_: Round, view: PlannedView, source: Source, reference: Reference | None = None) -> Lineage:
@@ -128,7 +130,7 @@ def lineage_of(round_: Round, view: PlannedView, source: Source, reference: Refe
         parent_lora=source.lora.stem if source.lora else "", parent_lora_sha256=digest, strength=strength,
         base=round_.project.config.base, width=0, height=0, steps=source.steps, cfg=source.cfg, recipe=source.recipe,
         wording=view.wording, generator=source.generator, reference=reference.name if reference else "",
-        reference_hash=reference.pixels if reference else "")
+        reference_hash=reference.pixels if reference else "", curve=source.curve)
 
 
 def is_kept(round_: Round, lineage: Lineage) -> bool:

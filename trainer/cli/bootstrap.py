@@ -47,6 +47,10 @@ def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
                          help="images to train on: first the crops, then after each round (4 16 40)")
     command.add_argument("--candidates", type=int, nargs="+", default=[48, 96], metavar="N",
                          help="images to generate in each round (48 96)")
+    command.add_argument("--candidate-curve", type=float, nargs=3, default=[], metavar=("EARLY", "LATE", "FROM"),
+                         help="factors on the style LoRA's strength early and late in sampling, and the share of the "
+                         "steps from which the second holds, such as 0.7 2.3 0.4 (measured on the sandbox only); "
+                         "default: the same throughout")
     command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X",
                          help="columns of the strength grid (0.5 0.7 0.8 0.9 1.0)")
     add_likeness_option(command)
@@ -71,8 +75,9 @@ def _config(options: argparse.Namespace) -> BootstrapConfig:
         picture=str(options.picture), tags=tuple(read_tags(options.tags)), trigger=options.trigger, base=options.base,
         name=options.name,
         targets=tuple(options.targets), candidates=tuple(options.candidates), seed=options.seed,
-        strengths=tuple(options.strengths), likeness=options.likeness, sample_steps=options.sample_steps,
-        cfg=options.cfg, style=parse_settings(options.set_style), character=parse_settings(options.set_character),
+        candidate_curve=tuple(options.candidate_curve), strengths=tuple(options.strengths), likeness=options.likeness,
+        sample_steps=options.sample_steps, cfg=options.cfg, style=parse_settings(options.set_style),
+        character=parse_settings(options.set_character),
     )
 
 

@@ -233,10 +233,15 @@ class Backbone(Protocol):
         """Latents → pixels [B, 3, H, W] in 0..1."""
 
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
-                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
+                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None,
+                 at_step: Callable[[float], None] | None = None) -> Tensor:
         """Images [B, 3, height, width] in 0..1 with the network as it is, for previews and sweeps.
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).
+
+        Args:
+            at_step: called before each step with the share of the steps that is done. It may change the strength of a
+                LoRA.
         """
 
     def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",

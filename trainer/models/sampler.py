@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,11 @@ class Sampler:
         """(width, height) at which its images are compared."""
         return measured_size(self.width, self.height)
 
-    def pictures(self, backbone: Backbone, prompts: Sequence[str], seeds: Sequence[int]):
-        """[B, 3, H, W] in 0..1."""
+    def pictures(self, backbone: Backbone, prompts: Sequence[str], seeds: Sequence[int],
+                 at_step: Callable[[float], None] | None = None):
+        """[B, 3, H, W] in 0..1. `at_step` as in `Backbone.generate`."""
         return backbone.generate(prompts, seeds=seeds, width=self.width, height=self.height, steps=self.steps,
-                                 cfg=self.cfg)
+                                 cfg=self.cfg, at_step=at_step)
 
 
 def measured_size(width: int, height: int) -> tuple[int, int]:

@@ -9,15 +9,18 @@ import comfy.sd
 import comfy.utils
 import pytest
 import torch
+from comfy_extras import nodes_hooks
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 import nodes
 from lora_bootstrap.host.backbone.sandbox import load_sandbox
+from lora_bootstrap.nodes.time_split import keyframes
 from lora_bootstrap.sandbox import BASE_DIR, PICTURES_DIR
 from lora_bootstrap.trainer.backends.diffusers import DiffusersBackbone
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, save_lora
 from lora_bootstrap.trainer.models.families import get_family
+from lora_bootstrap.trainer.stacks.time_split import WEAK_EARLY
 from lora_bootstrap.trainer.training.adapters import select_modules
 from lora_bootstrap.trainer.training.config import AdapterConfig
 from lora_bootstrap.trainer.training.loop import TEXT_BLOCKS
@@ -230,3 +233,16 @@ def random_lora(backbone):
             up = torch.randn(len(weight), 4, *[1] * (weight.ndim - 2), generator=generator) * 0.05
             modules[f"{prefix}.{name}"] = Factors(down, up, alpha=2.0)
     return modules
+
+
+@pytest.mark.parametrize("steps", [10, 16, 25])
+def test_a_strength_changes_at_the_same_step_here_and_without_a_host(host, steps, monkeypatch):
+    monkeypatch.setattr(nodes, "NODE_CLASS_MAPPINGS", nodes_hooks.NODE_CLASS_MAPPINGS)
+    sampling, group = host[0].get_model_object("model_sampling"), keyframes(WEAK_EARLY)
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", steps)
+    group.initialize_timesteps(host[0].model)
+    followed = []
+    for sigma in sigmas[:-1]:
+        group.prepare_current_keyframe(sigma, {"sample_sigmas": sigmas})
+        followed.append(group.strength)
+    assert followed == [WEAK_EARLY.at(step / steps) for step in range(steps)]

@@ -54,8 +54,10 @@ class DrawingBase:
 
         yield Handle()
 
-    def generate(self, prompts, *, seeds, width, height, steps, cfg, negative=""):
+    def generate(self, prompts, *, seeds, width, height, steps, cfg, negative="", at_step=None):
         self.made += len(prompts)
+        for step in range(steps if at_step else 0):
+            at_step(step / steps)
         return torch.stack([self._draw(prompt, seed, width) for prompt, seed in zip(prompts, seeds, strict=True)])
 
     def _draw(self, prompt, seed, width):
@@ -126,6 +128,34 @@ def test_every_stage_leaves_on_disk_what_the_table_says_that_it_makes(config, tm
     run(config, tmp_path)
     made = [stage.makes.format(project="zqx", round=number) for stage, number in list_stages(depth=2)]
     assert len(made) == 13 and [path for path in made if not (tmp_path / "out" / path).exists()] == []
+
+
+def test_candidates_are_drawn_weak_early_and_strong_late_if_asked(config, tmp_path, training):
+    base, few = DrawingBase(), replace(config, candidate_curve=(0.5, 2.0, 0.5), sample_steps=4)
+    run(few, tmp_path, base)
+    first = base.applied[: base.applied.index(("zqx-style-2", 0.6))]
+    assert [strength for _, strength in first] == pytest.approx([0.6, 0.3, 0.3, 1.2, 1.2])
+    folder = tmp_path / "out" / "bootstrap" / "zqx"
+    lineages = [json.loads(path.read_text()) for path in folder.glob("round_*/candidates/*.json")]
+    assert {lineage["curve"] for lineage in lineages} == {"x 0.5 until 0.5, x 2 from 0.5 of the steps"}
+    assert {json.loads(path.read_text()).get("curve", "") for path in folder.glob("reference/*.json")} == {""}
+
+
+def test_another_curve_draws_the_candidates_again(config, tmp_path, training):
+    run(config, tmp_path)
+    base = DrawingBase()
+    run(replace(config, candidate_curve=(0.5, 2.0, 0.5)), tmp_path, base)
+    assert base.made >= sum(config.candidates)
+    base = DrawingBase()
+    run(replace(config, candidate_curve=(0.5, 2.0, 0.5)), tmp_path, base)
+    assert base.made == 0
+
+
+def test_a_candidate_without_a_curve_counts_in_keys_as_it_did_before_there_were_curves(config, tmp_path, training):
+    run(config, tmp_path)
+    drawn = next((tmp_path / "out" / "bootstrap" / "zqx").glob("round_1/candidates/*.json"))
+    saved = json.loads(drawn.read_text())
+    assert "curve" not in saved and Lineage.read(drawn.with_suffix(".png")).to_dict() == saved
 
 
 def test_stages_are_reported_by_number_and_title(config, tmp_path, training):
@@ -289,6 +319,7 @@ def test_the_report_needs_no_other_file_and_no_script(config, tmp_path, training
     ({"targets": (4, 16, 40, 80), "candidates": (48, 96, 200)}, "2 or 3 increasing"),
     ({"targets": (16, 4)}, "increasing"),
     ({"candidates": (4, 96)}, "at least 5, 9"), ({"strengths": (0.0,)}, "above 0"), ({"strengths": ()}, "strengths"),
+    ({"candidate_curve": (0.7, 2.3)}, "candidate_curve is"), ({"candidate_curve": (0.7, 2.3, 1.0)}, "between 0 and 1"),
 ])
 def test_impossible_settings_are_told_before_anything_runs(config, change, words):
     with pytest.raises(UserError, match=words):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from lora_bootstrap.sandbox import world
+from lora_bootstrap.trainer.bootstrap import rounds
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage, PictureMaker
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig, CurationSettings
 from lora_bootstrap.trainer.bootstrap.curate import alarm
@@ -362,6 +363,15 @@ def test_a_damaged_decisions_file_is_told_in_one_line(project):
     one.decisions_file.write_text(json.dumps({"decisions": [{"candidate": "x"}]}))
     with pytest.raises(UserError, match="decisions.json does not contain decisions"):
         one.read_decisions()
+
+
+def test_decisions_made_before_candidates_had_curves_are_still_reused(project, monkeypatch):
+    keyed = []
+    monkeypatch.setattr(rounds, "key_of", lambda *parts: keyed.append(parts) or "key")
+    curated(project.round(1))
+    paths = project.round(1).list_candidates()
+    saved = [read_json(path.with_suffix(".json")) for path in paths]
+    assert keyed[0][0] == [{name: value for name, value in one.items() if name != "curve"} for one in saved] != []
 
 
 def test_picks_of_a_round_are_empty_at_first(project):

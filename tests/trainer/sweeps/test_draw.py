@@ -32,7 +32,7 @@ class GreyBase:
     def set_strength(self, value):
         self.strength = value
 
-    def generate(self, prompts, *, seeds, width, height, steps, cfg):
+    def generate(self, prompts, *, seeds, width, height, steps, cfg, at_step=None):
         self.made += len(prompts)
         return torch.full((len(prompts), 3, height, width), self.strength)
 
