@@ -8,9 +8,9 @@ from typing import Any
 
 from ..sandbox import world
 from ..trainer.bootstrap.originals import save_round
+from ..trainer.bootstrap.planning.view_plan import PlannedView, plan_views
 from ..trainer.bootstrap.project import key_of
 from ..trainer.bootstrap.rounds import Project
-from ..trainer.bootstrap.view_plan import PlannedView, plan_views
 from ..trainer.common.folders import fill_folder, is_filled
 from ..trainer.datasets.dataset import Dataset, load_folder
 

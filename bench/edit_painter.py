@@ -28,6 +28,7 @@ from ..trainer.backends.diffusers import load_backbone
 from ..trainer.bootstrap.candidates import Lineage, PictureMaker
 from ..trainer.bootstrap.config import BootstrapConfig
 from ..trainer.bootstrap.loop import run_bootstrap
+from ..trainer.bootstrap.planning.view_plan import Source, keep_candidates, lineage_of, plan_views
 from ..trainer.bootstrap.project import open_project
 from ..trainer.bootstrap.rounds import (
     REFERENCE,
@@ -37,7 +38,6 @@ from ..trainer.bootstrap.rounds import (
     make_crops,
     round_dataset,
 )
-from ..trainer.bootstrap.view_plan import Source, keep_candidates, lineage_of, plan_views
 from ..trainer.cli.terminal.options import parse_settings
 from ..trainer.common.files import read_json, write_json
 from ..trainer.datasets.dataset import Dataset, load_folder

@@ -25,12 +25,8 @@ from ..host.session import current_session
 from ..host.shown_text import show_text
 from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
-from ..trainer.bootstrap.project import ProjectRecord, note_stage
-from ..trainer.bootstrap.references import References
-from ..trainer.bootstrap.repairs import WishedView, list_wished
-from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
-from ..trainer.bootstrap.stages import STAGES
-from ..trainer.bootstrap.view_plan import (
+from ..trainer.bootstrap.planning.references import References
+from ..trainer.bootstrap.planning.view_plan import (
     MOST_CFG,
     PlannedView,
     Source,
@@ -40,6 +36,10 @@ from ..trainer.bootstrap.view_plan import (
     lineage_of,
     remove_outdated,
 )
+from ..trainer.bootstrap.project import ProjectRecord, note_stage
+from ..trainer.bootstrap.repairs import WishedView, list_wished
+from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.common.errors import UserError
 from ..trainer.stacks.time_split import curves_of, describe_curves
 from ..trainer.sweeps.axis_text import MOST_SEED

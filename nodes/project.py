@@ -19,12 +19,12 @@ from ..host.session import current_session
 from ..host.shown_text import show_beside_panel
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.config import BootstrapConfig, project_name
+from ..trainer.bootstrap.planning.references import original_of
+from ..trainer.bootstrap.planning.view_plan import plan_views
+from ..trainer.bootstrap.planning.view_table import parse_table
 from ..trainer.bootstrap.project import note_stage, open_project
-from ..trainer.bootstrap.references import original_of
 from ..trainer.bootstrap.rounds import BuiltDataset, Project, make_crops
 from ..trainer.bootstrap.stages import STAGES
-from ..trainer.bootstrap.view_plan import plan_views
-from ..trainer.bootstrap.view_table import parse_table
 from ..trainer.captions.roles import TagRoles, tag_roles
 from ..trainer.captions.tags import join_tags, read_tags
 from ..trainer.captions.views import VOCABULARIES, vocabulary_for

@@ -5,7 +5,7 @@
 | LORA_DATASET | trainer.datasets.dataset.Dataset |
 | LORA_TRAIN_SETTINGS | TrainSettings |
 | BOOTSTRAP_PROJECT | trainer.bootstrap.rounds.Project |
-| BOOTSTRAP_VIEWS | trainer.bootstrap.view_plan.ViewPlan |
+| BOOTSTRAP_VIEWS | trainer.bootstrap.planning.view_plan.ViewPlan |
 | LORA_RUN | trainer.training.runs.Run (read the folder again before use: the run may have continued) |
 | LORA_SWEEP | trainer.sweeps.cells.Sweep |
 | LORA_STACK | list of (lora name below a loras root, model strength, clip strength): the community's own type |

@@ -31,7 +31,7 @@ FILE_TYPE = "application/octet-stream"
 _HALF = re.compile("[\ud800-\udfff]")
 """Half a character, which no file can hold."""
 
-Answer = Callable[[web.Request], Awaitable[web.Response]]
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BodyAnswer = Callable[[dict[str, Any]], Awaitable[web.Response]]
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def post(path: str) -> Callable[[BodyAnswer], BodyAnswer]:
 def post_file(path: str) -> Callable[[Answer], Answer]:
     """Register a function that answers POST requests whose body is a file. It is given the request, to read that."""
     def register(handler: Answer) -> Answer:
-        async def answer(request: web.Request) -> web.Response:
+        async def answer(request: web.Request) -> web.StreamResponse:
             _check_origin(request)
             if request.content_type != FILE_TYPE:  # which a page of another origin may not send unasked
                 raise Refusal(415, f"the body must be a file; send it with Content-Type: {FILE_TYPE}.")
@@ -83,13 +83,13 @@ async def aside(work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
-def refusal(status: int, message: str) -> web.Response:
+def refusal(status: int, message: str) -> web.StreamResponse:
     return web.json_response({"error": " ".join(message.splitlines())}, status=status)
 
 
 def _guarded(answer: Answer, route: str) -> Answer:
     """The function, with an answer to every error."""
-    async def guarded(request: web.Request) -> web.Response:
+    async def guarded(request: web.Request) -> web.StreamResponse:
         try:
             return await answer(request)
         except Refusal as error:

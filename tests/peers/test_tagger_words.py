@@ -6,8 +6,8 @@ Each output is quoted from the page beside it. What of it is not the character's
 import pytest
 
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
+from lora_bootstrap.trainer.bootstrap.planning.view_plan import plan_views
 from lora_bootstrap.trainer.bootstrap.rounds import Project
-from lora_bootstrap.trainer.bootstrap.view_plan import plan_views
 from lora_bootstrap.trainer.captions.axes import find_contradictions
 from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.tags import split_tags

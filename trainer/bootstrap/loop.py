@@ -39,13 +39,13 @@ from .candidates import Lineage, PictureMaker, Stopped, picture_seed
 from .config import BootstrapConfig
 from .curate import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
+from .planning.view_plan import Source, lineage_of, plan_views
 from .project import ProjectRecord, StageRecord, now, open_project
 from .repairs import list_wished
 from .report import write_report
 from .rounds import REFERENCE, KeptCandidate, Project, curate_round, for_character, make_crops, round_dataset
 from .stages import STAGES, list_stages
 from .status import style_run
-from .view_plan import Source, lineage_of, plan_views
 
 SHOWCASE_COUNT = 5
 GRID_ROUND = 99

@@ -242,8 +242,8 @@ def _grid(project: ProjectRecord, root: Path) -> str:
 
 
 def _curves(project: ProjectRecord, root: Path) -> str:
-    runs = {_inside(root, run).resolve(): f"{record.title} ({record.summary})"
-            for name, record in project.stages.items() if (run := _fact(project, name, "run"))}
+    runs = {_inside(root, place).resolve(): f"{record.title} ({record.summary})"
+            for name, record in project.stages.items() if (place := _fact(project, name, "run"))}
     for folder in project_runs(Project.load(project.folder), root / "loras"):
         run = read_run(folder)
         runs.setdefault(folder.resolve(), f"{run.name} ({run.step} of {run.config.steps} steps)")

@@ -317,11 +317,8 @@ class Round:
 
     def find_candidates(self) -> tuple[list[Path], list[str]]:
         """Both lists at once: there may be ten thousand images."""
-        found, problems = [], []
-        for path in self._with_lineage():
-            problem = lineage_problem(path)
-            (problems if problem else found).append(problem or path)
-        return found, problems
+        told = {path: lineage_problem(path) for path in self._with_lineage()}
+        return [path for path, problem in told.items() if not problem], list(filter(None, told.values()))
 
     def _with_lineage(self) -> list[Path]:
         folder, start = self.candidates_folder, f"r{self.number}-"

@@ -257,7 +257,8 @@ def test_of_the_same_views_with_and_without_the_mark_those_with_it_are_picked(ca
 def edited_round(scenes, generators=("qwen edit",), reference="original"):
     """Candidates that an edit model drew: (the angle asked for, the scene that it shows) of each."""
     return [Candidate(f"e{place:02d}", ViewPrompt(("1girl",), {"angle": asked, "style": scene.style}), place, 1, "",
-                      reference=reference, generator=generators[place % len(generators)]) for place, (asked, scene) in enumerate(scenes)]
+                      reference=reference, generator=generators[place % len(generators)])
+            for place, (asked, scene) in enumerate(scenes)]
 
 
 OWN_VIEW = ("front view", "flat color")

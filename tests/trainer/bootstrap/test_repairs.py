@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
+from lora_bootstrap.trainer.bootstrap.planning.view_plan import Source, is_kept, keep_candidates, lineage_of
 from lora_bootstrap.trainer.bootstrap.repairs import (
     MOST_WISHES,
     Wish,
@@ -18,7 +19,6 @@ from lora_bootstrap.trainer.bootstrap.repairs import (
 )
 from lora_bootstrap.trainer.bootstrap.rounds import Project, curate_round, round_dataset
 from lora_bootstrap.trainer.bootstrap.status import project_status
-from lora_bootstrap.trainer.bootstrap.view_plan import Source, is_kept, keep_candidates, lineage_of
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.pictures.images import open_image
 

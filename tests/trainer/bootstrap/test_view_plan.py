@@ -12,6 +12,15 @@ from lora_bootstrap.trainer.bootstrap.candidates import Lineage, picture_seed
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
 from lora_bootstrap.trainer.bootstrap.curate import Decision
 from lora_bootstrap.trainer.bootstrap.picks import Pick
+from lora_bootstrap.trainer.bootstrap.planning.view_plan import (
+    REFERENCE_COUNT,
+    Source,
+    is_kept,
+    keep_candidates,
+    lineage_of,
+    plan_views,
+    remove_outdated,
+)
 from lora_bootstrap.trainer.bootstrap.project import open_project
 from lora_bootstrap.trainer.bootstrap.rounds import (
     Decisions,
@@ -21,15 +30,6 @@ from lora_bootstrap.trainer.bootstrap.rounds import (
     for_character,
     make_crops,
     round_dataset,
-)
-from lora_bootstrap.trainer.bootstrap.view_plan import (
-    REFERENCE_COUNT,
-    Source,
-    is_kept,
-    keep_candidates,
-    lineage_of,
-    plan_views,
-    remove_outdated,
 )
 from lora_bootstrap.trainer.captions.axes import find_contradictions
 from lora_bootstrap.trainer.captions.earlier_views import earlier_roles, earlier_vocabulary

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_bootstrap.trainer.bootstrap.view_table import count_views, parse_table, steer_axes, table_text
+from lora_bootstrap.trainer.bootstrap.planning.view_table import count_views, parse_table, steer_axes, table_text
 from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.views import AXES, VOCABULARIES, view_prompts
 from lora_bootstrap.trainer.common.errors import UserError

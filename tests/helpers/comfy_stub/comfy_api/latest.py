@@ -28,7 +28,7 @@ class _Input:
         self._take(locals())
 
     def _take(self, given):
-        self.id, self.optional = given["id"], given["optional"]
+        self.id, self.optional, self.force_input = given["id"], given["optional"], given.get("force_input")
         self.options = {self.renamed.get(name, name): value for name, value in given.items()
                         if name not in self.silent and name[0] != "_" and value is not None}
         self.extra_dict = {}

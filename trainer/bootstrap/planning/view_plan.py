@@ -10,17 +10,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..captions.axes import find_contradictions
-from ..captions.tags import split_tags
-from ..captions.views import view_prompts
-from ..common.errors import UserError
-from ..common.files import file_hash, remove_file, write_json
-from ..lora.hashes import tensor_hash
-from ..pictures.images import open_image
-from .candidates import Lineage, PlannedView, picture_seed, save_candidate
-from .project import key_of
+from ...captions.axes import find_contradictions
+from ...captions.tags import split_tags
+from ...captions.views import view_prompts
+from ...common.errors import UserError
+from ...common.files import file_hash, remove_file, write_json
+from ...lora.hashes import tensor_hash
+from ...pictures.images import open_image
+from ..candidates import Lineage, PlannedView, picture_seed, save_candidate
+from ..project import key_of
+from ..rounds import REFERENCE, Project, Round, RoundWords
 from .references import Reference
-from .rounds import REFERENCE, Project, Round, RoundWords
 from .view_table import count_views, steer_axes
 
 REFERENCE_COUNT = 16

@@ -10,13 +10,13 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from ..captions.coverage import kinds_in
-from ..captions.coverage_words import AXES as GUIDES
-from ..captions.sentences import say_tag
-from ..captions.tags import same_tag, split_tags
-from ..captions.views import OWN, VIEW_AXES
-from ..captions.vocabulary import Vocabulary, normal
-from ..common.errors import UserError, unknown_name
+from ...captions.coverage import kinds_in
+from ...captions.coverage_words import AXES as GUIDES
+from ...captions.sentences import say_tag
+from ...captions.tags import same_tag, split_tags
+from ...captions.views import OWN, VIEW_AXES
+from ...captions.vocabulary import Vocabulary, normal
+from ...common.errors import UserError, unknown_name
 
 Axes = Mapping[str, Mapping[str, float]]
 """Axis → tag → weight. A tag's share of the views is in proportion to its weight."""

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..captions.axes import usual_tags
-from ..common.errors import UserError
-from ..pictures.images import open_image, pixel_hash
-from ..views.wordings import EDIT_WORDINGS
-from .picks import Pick
-from .project import CROPS
-from .rounds import Project, Round
+from ...captions.axes import usual_tags
+from ...common.errors import UserError
+from ...pictures.images import open_image, pixel_hash
+from ...views.wordings import EDIT_WORDINGS
+from ..picks import Pick
+from ..project import CROPS
+from ..rounds import Project, Round
 
 ORIGINAL = "original"
 CROP_OF: dict[str, str] = {"close-up": "face", "upper body": "upper"}
