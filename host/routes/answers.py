@@ -83,7 +83,7 @@ async def aside(work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
-def refusal(status: int, message: str) -> web.StreamResponse:
+def refusal(status: int, message: str) -> web.Response:
     return web.json_response({"error": " ".join(message.splitlines())}, status=status)
 
 
