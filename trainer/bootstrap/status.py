@@ -114,7 +114,9 @@ def _lora(loras: Path, name: str, key: str, number: int, todo: str) -> StageStat
 
 def _candidates(round_: Round) -> StageStatus:
     there = round_.list_candidates()
-    asked = sum(Lineage.read(path).asked_for for path in there) + len(list_wished(round_))
+    asked = sum(Lineage.read(path).asked_for for path in there)
+    with suppress(UserError):  # a damaged again.json, which the gallery names
+        asked += len(list_wished(round_))
     made, wanted = len(there), round_.project.config.candidates[round_.number - 1] + asked
     reference = len(round_.project.round(REFERENCE).list_candidates())
     more = "1 more candidate" if wanted - made == 1 else f"{wanted - made} more candidates"

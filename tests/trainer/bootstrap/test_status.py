@@ -67,6 +67,12 @@ class Run:
         self.config = SimpleNamespace(steps=self.facts["config"]["steps"])
 
 
+def test_a_damaged_list_of_images_to_draw_again_counts_as_empty(project, status):
+    draw_round(project, 1, count=5)
+    (project.round(1).folder / "again.json").write_text("[")
+    assert next(stage.text for stage in status().stages if stage.name == "candidates-1") == "5 of 12"
+
+
 def test_in_the_end_the_lora_is_there_to_be_prompted(project, status, tmp_path, monkeypatch):
     monkeypatch.setattr("lora_bootstrap.trainer.bootstrap.status.read_run", lambda folder: Run(folder))
     for number in (1, 2):
