@@ -120,7 +120,7 @@ export class ProjectPanel extends Panel {
       this.kept = null;
       return true;
     } catch (error) {
-      this.tellKept(`The note was not saved: ${error.message}`, true);
+      this.tellKept(`A note on ${project.name} was not saved: ${error.message}`, true);
       return false;
     } finally {
       this.ask();

@@ -120,3 +120,15 @@ test("an import says under which name the project is here, and why", async () =>
     /^Imported as zqx-2, because a project or run is already called zqx\. .*load its image, output\/bootstrap\/zqx-2\/picture\.png\.$/);
   assert.match(importedLine({ ...told, name: "zqx", picture: "" }), /^Imported as zqx\. .*to its own\.$/);
 });
+
+test("a candidate goes into a new node where the one that is there is switched off", async () => {
+  const { app, putIntoNode } = await import("../../../web/common/host.js");
+  app.canvas = { setDirty() {} };
+  const loader = (mode) => ({ comfyClass: "Load", mode, size: [200, 80], widgets: [{ name: "candidate", value: "" }] });
+  const [off, made] = [loader(4), loader(0)];
+  globalThis.window = { LiteGraph: { createNode: () => made } };
+  const graph = { nodes: [off], add: (node) => graph.nodes.push(node), beforeChange() {}, afterChange() {} };
+  assert.equal(putIntoNode("Load", "candidate", "r1-001", { graph, pos: [500, 0] }), true);
+  assert.deepEqual([off.widgets[0].value, made.widgets[0].value, graph.nodes.length], ["", "r1-001", 2]);
+  delete globalThis.window;
+});
