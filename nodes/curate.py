@@ -284,7 +284,7 @@ def training_set(project: Project, number: int, purpose: str) -> tuple[tuple[Dat
     if purpose == "character":
         dataset = for_character(dataset, project)
         report += f"\nabsorbed by the trigger: {', '.join(project.roles.identity) or 'nothing'}"
-    name = project.name if purpose == "character" else style_run(project, number + 1)
+    name = project.name if purpose == "character" else style_run(project.name, number + 1)
     return (dataset, name, project.config.trigger), report
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ from ..host.shown_text import has_panels
 from ..host.working import Work, follow, show_report
 from ..trainer.captions.kinds import KINDS, order_kinds
 from ..trainer.common.errors import UserError
-from ..trainer.common.files import file_hash
 from ..trainer.sweeps.cells import CHECKPOINT, Sweep
 from ..trainer.sweeps.earlier import MARKS
 from ..trainer.sweeps.log import SCORES, add_to_log
+from ..trainer.sweeps.marks import Marks
 from ..trainer.sweeps.score import ScoreRow, Scores, ScoreSettings, score_sweep, validation_of
 from ..trainer.sweeps.score_table import as_picture, report, write_scores
 from ..trainer.tagging.tagger import SANDBOX
@@ -69,7 +71,8 @@ class ScoreSweep(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
         """What was rated by eye; which sweep is meant is known only when the node runs."""
-        return sorted((path.parent.name, file_hash(path)) for path in paths.sweeps_root().glob(f"*/{MARKS}"))
+        ratings = ((path.parent.name, _rated(path)) for path in paths.sweeps_root().glob(f"*/{MARKS}"))
+        return sorted((name, rated) for name, rated in ratings if rated)
 
     @classmethod
     def execute(cls, sweep, kind, tagger, dataset=None, clip_vision=None) -> io.NodeOutput:
@@ -83,6 +86,14 @@ class ScoreSweep(io.ComfyNode):
         tell_sweep(sweep.folder.name, me, **counts)
         return io.NodeOutput(sweep, *recommended_outputs(sweep, scores), table_image(sweep, scores), report(scores),
                              ui=sweep_ui(sweep, counts))
+
+
+def _rated(path: Path) -> str:
+    """The ratings in a file of marks, as a text; "" if there are none, or the file is damaged or gone."""
+    with suppress(UserError):
+        if ratings := Marks.load(path).ratings:
+            return json.dumps(ratings, sort_keys=True)
+    return ""
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------

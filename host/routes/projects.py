@@ -6,7 +6,8 @@ GET /lora_bootstrap/project/report?name=<project>
 
 GET /lora_bootstrap/project/archive?name=<project>&state=1
     The project and its runs as a zip, for the same route of another machine; with `state` also the training states of
-    unfinished runs. 404 if there is no such project.
+    unfinished runs. What an import would refuse is left out, and named in the zip's left_out.txt. 404 if there is no
+    such project.
 
 POST /lora_bootstrap/project/archive?file=<name of the file>&wanted=<name for the project>
     The body is such a zip, as application/octet-stream. Nothing is overwritten: without `wanted`, a project whose name
@@ -84,7 +85,7 @@ async def post_archive(request: web.Request) -> web.Response:
     with unnamed_file(paths.projects_root() / "upload") as temp:
         with temp.open("wb") as sent:
             async for part in request.content.iter_chunked(2**18):
-                if (size := size + len(part)) <= most:  # all is read, because a browser hears no answer before
+                if (size := size + len(part)) <= most:  # all is read, because a browser reads no answer before
                     await aside(partial(sent.write, part))
         if size > most:
             raise Refusal(413, f"{file} is larger than {args.max_upload_size:g} MB; start ComfyUI with a larger "
@@ -99,7 +100,7 @@ async def post_archive(request: web.Request) -> web.Response:
     return web.json_response({
         "name": done.name, "archived": done.archived, "runs": list(done.runs), "trigger": config.trigger,
         "tags": list(config.tags), "targets": list(config.targets), "candidates": list(config.candidates),
-        "picture": paths.output_path(picture) if config.picture else ""})
+        "picture": paths.output_path(picture) if config.picture and paths.inside(paths.output_root(), picture) else ""})
 
 
 @post("/lora_bootstrap/project/notes")

@@ -17,9 +17,9 @@ GET /lora_bootstrap/sweep?name=<sweep's name>
         it), "base" (null if the sweep does not record it), "more": {its other facts that differ from those in
         "shared"}, "full", "thumb" (addresses; null if there is no image)}, ...],
      "scores": null, also if other images were scored | what scores.json says: {"rows": [{"base", "checkpoint",
-        "strength" (positions on these axes, 0
-        if there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation", "score" (number |
-        null), "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
+        "strength" (positions on these axes, 0 if there is none), "label", "likeness", "prompt", "diversity", "copies",
+        "burn", "validation", "backgrounds", "artefacts", "by_eye", "score" (number | null), "faults": [str, ...],
+        "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
         "recommended": index of a row | null, "why": str, "notes": [str, ...], ...},
      "marks": {"best": {"key"} | null, "hidden": [key, ...], "ratings": {key: {"anatomy" | "skin" | "light": 1 (good) |
         -1 (bad)}}}, "sheets": [address, ...]}

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from lora_bootstrap.trainer.bootstrap.status import style_run
 from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.training.config import TrainConfig
 
@@ -21,7 +22,7 @@ def write_whole_project(output: Path, name: str = "akane", candidates: int = 3) 
     """A project with a round of candidates, picks, and two finished runs; returns its folder."""
     folder = write_project(output, name, candidates=candidates)
     write_json(folder / "round_1" / "picks.json", {"revision": 1, "picks": {}, "history": []})
-    for run, kind in ((f"{name}-style-1", "style"), (name, "character")):
+    for run, kind in ((style_run(name, 1), "style"), (name, "character")):
         write_whole_run(output, run, kind=kind, project=name)
     record = read_json(folder / "project.json")
     record["stages"]["character"] = {

@@ -12,8 +12,12 @@ from server import PromptServer
 from lora_bootstrap.host.routes import gallery as gallery_routes, runs as routes, tags as tag_routes  # noqa: F401 (register themselves)
 
 
-def ask(*requests: tuple[str, str, dict[str, Any]]) -> list[tuple[int, Any]]:
-    """[(status, JSON or bytes)] of (method, path, keywords) requests, one after the other."""
+def ask(*requests: tuple[str, str, dict[str, Any]], headers: list[Any] | None = None) -> list[tuple[int, Any]]:
+    """[(status, JSON or bytes)] of (method, path, keywords) requests, one after the other.
+
+    Args:
+        headers: a list to which the headers of each answer are added.
+    """
 
     async def go():
         app = web.Application()
@@ -24,6 +28,8 @@ def ask(*requests: tuple[str, str, dict[str, Any]]) -> list[tuple[int, Any]]:
                 response = await client.request(method, path, **keywords)
                 told = await (response.json() if response.content_type == "application/json" else response.read())
                 answers.append((response.status, told))
+                if headers is not None:
+                    headers.append(response.headers)
         return answers
 
     return asyncio.run(go())

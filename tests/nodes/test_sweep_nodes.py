@@ -40,6 +40,7 @@ from lora_bootstrap.nodes.sweep_values import (
 )
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.sweeps.cells import Cell, Sweep
+from lora_bootstrap.trainer.sweeps.marks import Marks
 from lora_bootstrap.trainer.sweeps.score import ScoreSettings, validation_of
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run, read_run
@@ -1355,6 +1356,17 @@ def test_the_help_says_the_gates_as_they_are():
                  f"at most {wanted.most_burn:g} |", f"at most {wanted.most_validation:g} times the lowest |",
                  f"within {wanted.tie:g} of the best", f"within {wanted.good:g} of it"):
         assert text in page
+
+
+def test_a_sweep_is_scored_again_only_after_a_rating_by_eye(scored_sweep):
+    before, file = ScoreSweep.fingerprint_inputs(), scored_sweep.folder / "marks.json"
+    hidden = Marks().changed(None, (scored_sweep.cells[0].key,))
+    hidden.save(file)
+    assert ScoreSweep.fingerprint_inputs() == before
+    hidden.changed(None, (), {scored_sweep.cells[0].key: {"skin": 1}}).save(file)
+    assert ScoreSweep.fingerprint_inputs() != before
+    file.write_text("[")
+    assert ScoreSweep.fingerprint_inputs() == before
 
 
 @pytest.mark.parametrize(("kind", "trained", "used"), [

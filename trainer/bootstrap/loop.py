@@ -211,7 +211,7 @@ class _Bootstrap:
         return _Outcome(self.pictures.pixels(paths), summary, reused, {"folder": self._relative(folder)})
 
     def _style(self, number: int, dataset: Dataset) -> Work:
-        return self._train(style_run(self.project, number), "style", dataset, self.config.style,
+        return self._train(style_run(self.project.name, number), "style", dataset, self.config.style,
                            {"project": self.config.name, "round": number})
 
     def _character(self, dataset: Dataset) -> Work:

@@ -76,7 +76,7 @@ def _is_strength(value: Any) -> bool:
 class Wishes(Revisioned):
     """All wishes of one round that were not known to be drawn when it was last saved, oldest first."""
 
-    UNREADABLE: ClassVar[str] = "{path} does not contain wishes ({error}). Repair it, or delete it to wish anew."
+    UNREADABLE: ClassVar[str] = "{path} does not list images to draw again ({error}). Repair or delete it."
 
     wishes: tuple[Wish, ...] = ()
 

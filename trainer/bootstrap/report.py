@@ -115,11 +115,11 @@ def _find_lora(project: ProjectRecord, root: Path) -> str:
     """The LoRA of the character's latest run, relative to the output folder; "" if there is none. A workflow records no
     stage for its trainings."""
     found = Project.load(project.folder)
-    files = [file for folder in project_runs(found, root / "loras")
-             if read_run(folder).facts["config"].get("name") == found.name
-             and (file := read_run(folder).final_path).is_file()]
+    runs = [(folder, read_run(folder)) for folder in project_runs(found, root / "loras")]
+    files = [folder / run.final_path.name for folder, run in runs  # the folder of runs may be a link
+             if run.facts["config"].get("name") == found.name and run.final_path.is_file()]
     latest = max(files, key=lambda file: file.stat().st_mtime, default=None)
-    return latest.relative_to(root.resolve()).as_posix() if latest else ""
+    return latest.relative_to(root).as_posix() if latest else ""
 
 
 def _head(project: ProjectRecord, root: Path) -> str:

@@ -62,14 +62,14 @@ def project_status(folder: Path, loras: Path) -> ProjectStatus:
     return ProjectStatus(project, record, tuple(_stages(project, record, loras)))
 
 
-def style_run(project: Project, number: int) -> str:
-    """Name of the run that trains the style LoRA for round `number`."""
-    return with_ending(project.name, f"-style-{number}")
+def style_run(project: str, number: int) -> str:
+    """Name of the run that trains the style LoRA for round `number` of the project of that name."""
+    return with_ending(project, f"-style-{number}")
 
 
 def project_runs(project: Project, loras: Path) -> list[Path]:
     """The folders of a project's runs, under whatever name they are now."""
-    names = {project.name, *(style_run(project, number) for number in range(1, project.depth + 1))}
+    names = {project.name, *(style_run(project.name, number) for number in range(1, project.depth + 1))}
     found = []
     for folder in run_folders(loras):
         with suppress(UserError):  # somebody else's, or damaged
@@ -83,7 +83,7 @@ def _stages(project: Project, record: ProjectRecord, loras: Path) -> Iterator[St
     yield _stage("crops", 0, crops > 0, f"{crops} crops", "Run cuts the image into crops.")
     for number in range(1, project.depth + 1):
         round_ = project.round(number)
-        yield _lora(loras, style_run(project, number), "style", number,
+        yield _lora(loras, style_run(project.name, number), "style", number,
                     f"Run trains a style LoRA on the images so far, which then draws the candidates of round {number}.")
         yield _candidates(round_)
         yield _picks(round_, record)
@@ -114,7 +114,9 @@ def _lora(loras: Path, name: str, key: str, number: int, todo: str) -> StageStat
 
 def _candidates(round_: Round) -> StageStatus:
     there = round_.list_candidates()
-    asked = sum(Lineage.read(path).asked_for for path in there) + len(list_wished(round_))
+    asked = sum(Lineage.read(path).asked_for for path in there)
+    with suppress(UserError):  # a damaged again.json, which the gallery names
+        asked += len(list_wished(round_))
     made, wanted = len(there), round_.project.config.candidates[round_.number - 1] + asked
     reference = len(round_.project.round(REFERENCE).list_candidates())
     more = "1 more candidate" if wanted - made == 1 else f"{wanted - made} more candidates"

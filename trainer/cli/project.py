@@ -45,7 +45,7 @@ def _export(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     done = export_project(options.output, options.name, options.file, options.state)
     console.say(f"{done.file}: {done.files} files, {done.bytes / 2**20:.1f} MB, runs {', '.join(done.runs) or 'none'}")
     if done.left_out:
-        console.say(f"left out, because they do not belong to a project: {', '.join(done.left_out)}")
+        console.say("\n".join(("left out:", *(f"  {name}: {reason}" for name, reason in done.left_out.items()))))
     return {"file": done.file, "files": done.files, "bytes": done.bytes, "runs": done.runs, "left_out": done.left_out}
 
 

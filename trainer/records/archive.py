@@ -7,6 +7,7 @@ left out when an archive is written, and refused when one is read: an archive ma
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..bootstrap.candidates import Lineage
 from ..bootstrap.notebook import Notebook
 from ..bootstrap.picks import Picks
 from ..bootstrap.project import ProjectRecord
+from ..bootstrap.repairs import Wishes
 from ..bootstrap.rounds import SavedDecisions
 from ..common.errors import UserError
 from ..common.files import read_json
@@ -29,6 +31,8 @@ from ..training.runs import read_run
 
 FORMAT = 1
 MANIFEST = "archive.json"
+LEFT_OUT = "left_out.txt"
+"""What an export has left out, one line each, for whoever opens the zip. An import does not keep it."""
 PROJECT, RUNS = "project", "runs"
 MOST_FILES = 100_000
 MOST_BYTES = 64 * 2**30
@@ -39,6 +43,8 @@ stored as they are, and text becomes 30 times smaller at most."""
 FREE_RATIO = 2**20
 MOST_DEPTH = 5
 """Folders that a name may lead through."""
+MOST_NESTED = 100
+"""Lists and objects within each other in a JSON file of which names and paths are changed."""
 MB = 2**20
 
 
@@ -75,11 +81,31 @@ class Kind:
 
 def _check_caption(path: Path) -> None:
     if b"\0" in path.read_bytes():
-        raise UserError(f"{path} is not a text.")
+        raise UserError(f"{path} is not a text. Write it again in a text editor, or delete it.")
 
 
 def _check_object(path: Path) -> None:
     read_record(path, dict[str, Any])
+
+
+def _check_nesting(path: Path) -> None:
+    layer = [read_json(path)]
+    for _ in range(MOST_NESTED):
+        layer = [inner for outer in layer if isinstance(outer, (dict, list))
+                 for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        if not layer:
+            return
+    raise UserError(f"{path} is nested more than {MOST_NESTED} deep. Repair or delete it.")
+
+
+def _check_project(path: Path) -> None:
+    _check_nesting(path)
+    ProjectRecord.load(path.parent)
+
+
+def _check_run(path: Path) -> None:
+    _check_nesting(path)
+    read_run(path.parent)
 
 
 def _one_of(endings: tuple[str, ...]) -> str:
@@ -97,10 +123,11 @@ def _kind(place: str, most: int, check: Callable[[Path], object], packed: bool =
 
 KINDS = (
     _kind("archive\\.json", MB, lambda path: read_record(path, Archive)),
-    _kind("project/project\\.json", 16 * MB, lambda path: ProjectRecord.load(path.parent)),
+    _kind("left_out\\.txt", 64 * MB, _check_caption),
+    _kind("project/project\\.json", 16 * MB, _check_project),
     _kind("project/notes\\.json", 4 * MB, Notebook.load),
     _kind(f"project/(?:picture|grid/(?:cells/)?{_FILE}){_IMAGE}", 256 * MB, image_size, packed=False),
-    _kind(f"project/grid/(?:cells/)?{_FILE}\\.json", 16 * MB, read_json),
+    _kind(f"project/grid/(?:cells/)?{_FILE}\\.json", 16 * MB, _check_nesting),
     _kind(f"{_SETS}/(?:{_FILE}/)*{_FILE}{_IMAGE}", 256 * MB, image_size, packed=False),
     _kind(f"{_SETS}/(?:{_FILE}/)*{_FILE}{_CAPTION}", MB, _check_caption),
     _kind(f"{_SETS}/(?:{_FILE}/)*(?:crops|made)\\.json", 64 * MB, _check_object),
@@ -108,7 +135,8 @@ KINDS = (
     _kind(f"{_DRAWN}/{_FILE}\\.json", MB, lambda path: Lineage.read(path.with_suffix(".png"))),
     _kind("project/round_[0-9]/decisions\\.json", 256 * MB, lambda path: read_record(path, SavedDecisions)),
     _kind("project/round_[0-9]/picks\\.json", 256 * MB, Picks.load),
-    _kind(f"runs/{_FILE}/run\\.json", 16 * MB, lambda path: read_run(path.parent)),
+    _kind("project/round_[0-9]/again\\.json", 64 * MB, Wishes.load),
+    _kind(f"runs/{_FILE}/run\\.json", 16 * MB, _check_run),
     _kind(f"runs/{_FILE}/images\\.json", 64 * MB, lambda path: read_record(path, RecordedImages)),
     _kind(f"runs/{_FILE}/metrics(?:-[0-9]+)?\\.jsonl", 512 * MB, lambda path: None),
     _kind(f"runs/{_FILE}/{_FILE}\\.safetensors", 16 * 2**30, TensorFile, packed=False),
@@ -121,6 +149,28 @@ KINDS = (
 def find_kind(name: str) -> Kind | None:
     """The kind of a file of that name in an archive; None if such a file does not belong there."""
     return next((kind for kind in KINDS if kind.place.fullmatch(name)), None)
+
+
+def check_file(path: Path, name: str) -> None:
+    """Raises UserError, with the file's name in the archive, if it is not what that name says."""
+    kind = find_kind(name)
+    if kind is None:
+        raise UserError(f"{name} does not belong to a project.")
+    try:
+        kind.check(path)
+    except UserError as error:
+        reason = str(error).replace(str(path), name).replace(str(path.parent), name.rpartition("/")[0])
+        raise UserError(reason) from error
+
+
+def fold_name(name: str) -> str:
+    """Equal for names that some file systems do not tell apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def find_picture(folder: Path) -> Path | None:
+    """The original image that lies in a project's folder."""
+    return next((path for path in sorted(folder.glob("picture.*")) if path.suffix.lower() in IMAGE_SUFFIXES), None)
 
 
 def is_safe(name: str) -> bool:

@@ -28,7 +28,7 @@ class RunDifferences:
     """Attributes:
         settings: by dotted name, and the base.
         recorded: whether both runs recorded their images; earlier versions did not.
-        same_data: whether both were trained on the same images and captions, in the same order.
+        same_data: whether both were trained on the same images and captions, in the same order, and held back the same.
         only_first, only_second: names of images that one of them has.
         captions: images that both have, with different captions.
         figures: of all that was measured in either, also where it is the same.
@@ -54,7 +54,8 @@ def compare_runs(first: Run, second: Run) -> RunDifferences:
     return RunDifferences(
         settings=tuple(_differing(_settings(first), _settings(second))),
         recorded=recorded,
-        same_data=first.lineage.get("dataset") == second.lineage.get("dataset"),
+        same_data=first.lineage.get("dataset") == second.lineage.get("dataset") and (
+            not recorded or _held(images[0]) == _held(images[1])),
         only_first=_names(mine, theirs) if recorded else (), only_second=_names(theirs, mine) if recorded else (),
         captions=tuple(Difference(image.name, image.caption, theirs[content].caption)
                        for content, image in mine.items()
@@ -77,7 +78,8 @@ def describe_differences(first: str, second: str, found: RunDifferences) -> list
                   for name, names in ((first, found.only_first), (second, found.only_second)) if names]
         lines += [f"  caption of {row.name}: {row.first!r} → {row.second!r}" for row in found.captions]
         if not (found.only_first or found.only_second or found.captions):
-            lines.append("  the same, repeated, ordered or held back otherwise")
+            lines.append("  the same, with the same captions, but not with the same repeats, order, masks or control "
+                         "images, or not held back the same")
     return [*lines, "figures", *(_line(row) for row in found.figures)]
 
 
@@ -104,6 +106,11 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Diff
     names = [name for name in dict.fromkeys((*first, *second)) if name != "name"]
     return [Difference(name, first.get(name), second.get(name)) for name in names
             if first.get(name) != second.get(name)]
+
+
+def _held(images: Sequence[RecordedImage] | None) -> set[tuple[str, str, bool]]:
+    """What a run trained on and held back for validation; a linked validation set is not in the lineage."""
+    return {(image.content, image.caption, image.validation) for image in images or ()}
 
 
 def _names(mine: Mapping[str, RecordedImage], theirs: Mapping[str, RecordedImage]) -> tuple[str, ...]:

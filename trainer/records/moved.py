@@ -29,13 +29,20 @@ def each_text(value: Any, change: Callable[[str, str], str], field: str = "") ->
     return [each_text(inner, change, field) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def without_machine(value: Any, root: Path) -> Any:
-    """A JSON value without paths of this machine. `root` is the output folder."""
+def without_machine(value: Any, root: Path, project: tuple[str, str]) -> Any:
+    """A JSON value without paths of this machine.
+
+    Args:
+        root: the output folder.
+        project: (the project's folder, its name); they differ where the folder was copied or renamed.
+    """
+    move = Move(root, project, {})
+
     def change(_: str, text: str) -> str:
         path = Path(text)
         if path.is_absolute() and path.is_relative_to(root) and path != root:
-            return ROOT + path.relative_to(root).as_posix()
-        return found[1] if (found := _ABSOLUTE.fullmatch(text)) else text.replace(f"{root}{os.sep}", "")
+            return ROOT + move.path(path.relative_to(root).as_posix())
+        return found[1] if (found := _ABSOLUTE.fullmatch(text)) else move.path(text.replace(f"{root}{os.sep}", ""))
     return each_text(value, change)
 
 

@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,10 +20,11 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from ..bootstrap.config import BootstrapConfig
+from ..bootstrap.config import MAX_DEPTH, BootstrapConfig
 from ..bootstrap.project import RESERVED, ProjectRecord
+from ..bootstrap.status import style_run
 from ..common.errors import UserError
-from ..common.files import make_folder, plain_errors, read_json, sync_folder, write_json
+from ..common.files import make_folder, plain_errors, read_json, sync_file, sync_folder, write_json
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import locked
 from ..common.names import checked_name, with_ending
@@ -33,6 +33,7 @@ from ..training.runs import read_run
 from .archive import (
     FORMAT,
     FREE_RATIO,
+    LEFT_OUT,
     MANIFEST,
     MOST_BYTES,
     MOST_FILES,
@@ -41,7 +42,10 @@ from .archive import (
     RUNS,
     Archive,
     Kind,
+    check_file,
     find_kind,
+    find_picture,
+    fold_name,
     is_safe,
 )
 from .moved import Move
@@ -171,7 +175,7 @@ def _check_list(infos: list[zipfile.ZipInfo]) -> Mapping[zipfile.ZipInfo, Kind]:
             raise UserError(f"the archive holds {name!r}, which is {problem}. {REMEDY}")
         if info.is_dir():
             continue
-        kind, folded = find_kind(name), unicodedata.normalize("NFC", name).casefold()
+        kind, folded = find_kind(name), fold_name(name)
         if kind is None:
             raise UserError(f"the archive holds {name!r}, which does not belong to a project. Remove it from the zip, "
                             "or export the project again.")
@@ -211,6 +215,7 @@ def _unpack_file(source: IO[bytes], info: zipfile.ZipInfo, kind: Kind, place: Pa
                 raise UserError(f"the archive holds {info.filename!r}, which unpacks to more than {most / 2**20:.0f} "
                                 f"MB, the most for such a file in this archive. {REMEDY}")
             target.write(block)
+    sync_file(place)
     return size
 
 
@@ -220,15 +225,13 @@ def _unpack_file(source: IO[bytes], info: zipfile.ZipInfo, kind: Kind, place: Pa
 def _check_files(stage: _Stage, names: list[str]) -> Archive:
     """What archive.json says, once every file is what its name says. Raises UserError otherwise."""
     for name in names:
-        kind, path = find_kind(name), stage.place(name)
         try:
-            if kind is not None:
-                kind.check(path)
+            check_file(stage.place(name), name)
         except UserError as error:
-            reason = str(error).replace(str(path), name).replace(str(path.parent), name.rpartition("/")[0])
-            raise UserError(f"the archive cannot be used: {reason}") from error
+            raise UserError(f"the archive cannot be used: {error}") from error
     archive = read_record(stage.project / MANIFEST, Archive)
-    (stage.project / MANIFEST).unlink()
+    for name in (MANIFEST, LEFT_OUT):
+        stage.place(name).unlink(missing_ok=True)
     if archive.format != FORMAT:
         raise UserError(f"the archive has format {archive.format}; {FORMAT} is the one that is read here. Update the "
                         "pack, or export the project with this version.")
@@ -252,12 +255,11 @@ def _run_folders(stage: _Stage) -> list[Path]:
 
 def _choose_names(root: Path, stage: _Stage, archived: str, wanted: str) -> Move:
     """Names that nobody has here. Raises UserError if the wanted one is taken."""
-    names = {folder.name: str(read_run(folder).facts["config"].get("name", "")) for folder in _run_folders(stage)}
+    folders = [folder.name for folder in _run_folders(stage)]
     taken = {place: {entry.casefold() for entry in os.listdir(root / place)} for place in ("bootstrap", "loras")}
 
     def move_to(name: str) -> Move:
-        return Move(root, (archived, name), {folder: _run_folder(folder, config, archived, name)
-                                             for folder, config in names.items()})
+        return Move(root, (archived, name), {folder: _rename_run(folder, archived, name) for folder in folders})
 
     def is_free(move: Move) -> bool:
         folded = [run.casefold() for run in move.runs.values()]
@@ -273,18 +275,23 @@ def _choose_names(root: Path, stage: _Stage, archived: str, wanted: str) -> Move
     return free
 
 
-def _run_folder(folder: str, config: str, archived: str, name: str) -> str:
-    """The new name of a run's folder; what follows the project's name in it stays."""
+def _rename_run(run: str, archived: str, name: str) -> str:
+    """The new name of a run, or of its folder. What follows the name that the project gave it stays, such as -2."""
     if archived == name:
-        return folder
-    return with_ending(name, folder.removeprefix(archived) if folder.startswith(archived) else f"-{folder}")
+        return run
+    given = {style_run(archived, number): style_run(name, number) for number in range(1, MAX_DEPTH + 1)}
+    for old, new in {**given, archived: name}.items():
+        if run == old or run.startswith(f"{old}-"):
+            return with_ending(new, run.removeprefix(old))
+    return with_ending(name, f"-{run}")
 
 
 def _rename_inside(stage: _Stage, names: list[str], move: Move) -> None:
     """Write the new names and this machine's paths into the files that hold them."""
     record = stage.project / "project.json"
     values = move(read_json(record))
-    values["settings"]["name"] = move.project[1]
+    picture, place = find_picture(stage.project), move.root / "bootstrap" / move.project[1]
+    values["settings"] |= {"name": move.project[1], "picture": str(place / picture.name) if picture else ""}
     write_json(record, values)
     for name in names:
         if name.startswith(f"{PROJECT}/grid/") and name.endswith(".json"):
@@ -292,14 +299,15 @@ def _rename_inside(stage: _Stage, names: list[str], move: Move) -> None:
     for folder in _run_folders(stage):
         values = move(read_json(folder / "run.json"))
         values["stem"] = read_run(folder).stem  # its files keep their names
-        values["config"]["name"] = _run_folder(str(values["config"].get("name", "")), "", *move.project)
+        values["config"]["name"] = _rename_run(str(values["config"].get("name", "")), *move.project)
         write_json(folder / "run.json", values)
 
 
 def _put_in_place(stage: _Stage, move: Move) -> None:
     """Rename all folders to their places, the project last; or none, if one of them cannot be."""
-    if hasattr(os, "sync"):
-        os.sync()  # once for all files, before they get their final names
+    for staged in (stage.runs, stage.project):
+        for folder, _, _ in os.walk(staged):
+            sync_folder(Path(folder))  # all names in it must reach the disk before its own does
     steps = [(stage.runs / old, move.root / "loras" / new) for old, new in move.runs.items()]
     steps.append((stage.project, move.root / "bootstrap" / move.project[1]))
     done: list[tuple[Path, Path]] = []

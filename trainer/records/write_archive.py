@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +18,20 @@ from ..common.errors import UserError
 from ..common.files import atomic_path, read_json
 from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES, open_image, pixel_hash
-from .archive import FORMAT, MANIFEST, PROJECT, RUNS, Archive, find_kind, is_safe
-from .moved import ROOT, without_machine
+from .archive import (
+    FORMAT,
+    LEFT_OUT,
+    MANIFEST,
+    PROJECT,
+    RUNS,
+    Archive,
+    check_file,
+    find_kind,
+    find_picture,
+    fold_name,
+    is_safe,
+)
+from .moved import without_machine
 
 STATE = "state"
 REPORT = "report.html"
@@ -31,18 +43,18 @@ class Exported:
 
     Attributes:
         runs: the folders of the runs in it.
-        left_out: names of files that do not belong into an archive, below the project or a run.
+        left_out: name of a file, or of a run's folder, that is not in it → why.
     """
 
     file: Path
     files: int
     bytes: int
     runs: tuple[str, ...]
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, str]
 
 
 def export_project(root: Path, name: str, file: Path, state: bool = False) -> Exported:
-    """Write an archive of a project and its runs.
+    """Write an archive of a project and its runs. What an import would refuse is left out.
 
     Args:
         root: the output folder, with `bootstrap/` and `loras/` in it.
@@ -54,17 +66,17 @@ def export_project(root: Path, name: str, file: Path, state: bool = False) -> Ex
     folder = root / "bootstrap" / checked_name(name, "project")
     project = Project.load(folder)
     runs = project_runs(project, root / "loras")
-    left_out: list[str] = []
     with atomic_path(file) as temp, zipfile.ZipFile(temp, "w", strict_timestamps=False) as archive:
-        _put_text(archive, MANIFEST, asdict(Archive(FORMAT, project.name, state)))
-        _put_record(archive, folder, root)
-        for part, place in ((folder, PROJECT), *((run, f"{RUNS}/{run.name}") for run in runs)):
-            for path, inner in _list_files(part):
-                if inner not in ("project.json", REPORT) and (state or not inner.startswith(f"{STATE}/")):
-                    if not _put_file(archive, path, f"{place}/{inner}", root):
-                        left_out.append(f"{part.name}/{inner}")
+        writer = _Writer(archive, root, (folder.name, checked_name(project.name, "project")))
+        writer.put_text(MANIFEST, asdict(Archive(FORMAT, project.name, state)))
+        writer.put_record(folder)
+        writer.put_folder(folder, PROJECT, ("project.json", REPORT))
+        kept = tuple(run.name for run in runs if writer.put_run(run, state))
+        if writer.left_out:
+            lines = [f"{name}: {reason}\n" for name, reason in writer.left_out.items()]
+            archive.writestr(LEFT_OUT, "".join(lines).encode(errors="replace"), zipfile.ZIP_STORED)
         files = len(archive.namelist())
-    return Exported(file, files, file.stat().st_size, tuple(run.name for run in runs), tuple(left_out))
+    return Exported(file, files, file.stat().st_size, kept, writer.left_out)
 
 
 def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -77,37 +89,86 @@ def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:
                 yield path, path.relative_to(folder).as_posix()
 
 
-def _put_file(archive: zipfile.ZipFile, path: Path, name: str, root: Path) -> bool:
-    """Whether the file belongs into an archive, and is in it now."""
-    kind = find_kind(name)
-    if kind is None or not is_safe(name):
-        return False
-    try:
-        if name.startswith(f"{PROJECT}/grid/") and path.suffix == ".json" or name.endswith("/run.json"):
-            _put_text(archive, name, without_machine(read_json(path), root))
-        else:
-            archive.write(path, name, zipfile.ZIP_DEFLATED if kind.packed else zipfile.ZIP_STORED)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} was removed while the archive was written. Export again once the workflow has "
-                        "ended.") from error
-    return True
+class _Writer:
+    """Puts files into an archive, and notes which are left out and why.
 
+    Args:
+        project: (its folder, its name).
+    """
 
-def _put_text(archive: zipfile.ZipFile, name: str, value: Any) -> None:
-    archive.writestr(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n", zipfile.ZIP_DEFLATED)
+    def __init__(self, archive: zipfile.ZipFile, root: Path, project: tuple[str, str]) -> None:
+        self.archive, self.root, self.project = archive, root, project
+        self.left_out: dict[str, str] = {}
+        self._seen: set[str] = set()
 
+    def put_run(self, run: Path, state: bool) -> bool:
+        """Whether the run can be read from an archive, and is in it now."""
+        place = f"{RUNS}/{run.name}"
+        if problem := self._find_problem(run / "run.json", f"{place}/run.json"):
+            self.left_out[run.name] = problem
+            return False
+        self.put_folder(run, place, () if state else (STATE,))
+        return True
 
-def _put_record(archive: zipfile.ZipFile, folder: Path, root: Path) -> None:
-    """project.json without paths of this machine, and the original image, if it lies somewhere else."""
-    values, record = read_json(folder / "project.json"), ProjectRecord.load(folder)
-    picture = next((path for path in sorted(folder.glob("picture.*")) if path.suffix.lower() in IMAGE_SUFFIXES), None)
-    name = picture.name if picture else ""
-    elsewhere = _find_original(record) if picture is None else None
-    if elsewhere is not None:
-        name = f"picture{elsewhere.suffix.lower()}"
-        archive.write(elsewhere, f"{PROJECT}/{name}", zipfile.ZIP_STORED)
-    values["settings"]["picture"] = f"{ROOT}bootstrap/{folder.name}/{name}" if name else ""
-    _put_text(archive, f"{PROJECT}/project.json", without_machine(values, root))
+    def put_folder(self, folder: Path, place: str, without: tuple[str, ...]) -> None:
+        """Put all files of a folder, without these files or folders in it."""
+        for path, inner in _list_files(folder):
+            if inner.partition("/")[0] not in without and (problem := self._put_file(path, f"{place}/{inner}")):
+                self.left_out[f"{folder.name}/{inner}"] = problem
+
+    def _put_file(self, path: Path, name: str) -> str:
+        """Why the file is left out; "" if it is in the archive now."""
+        if problem := self._find_problem(path, name):
+            return problem
+        self._seen.add(fold_name(name))
+        try:
+            if name.startswith(f"{PROJECT}/grid/") and path.suffix == ".json" or name.endswith("/run.json"):
+                self.put_text(name, without_machine(read_json(path), self.root, self.project))
+            else:
+                kind = find_kind(name)
+                self.archive.write(path, name, zipfile.ZIP_DEFLATED if kind and kind.packed else zipfile.ZIP_STORED)
+        except FileNotFoundError as error:
+            raise UserError(f"{path} was removed while the archive was written. Export again once the workflow has "
+                            "ended.") from error
+        return ""
+
+    def _find_problem(self, path: Path, name: str) -> str:
+        """Why an import would refuse the file under that name; "" if it would not."""
+        kind = find_kind(name)
+        if kind is None:
+            return "it does not belong to a project"
+        if not is_safe(name):
+            return "its name is too long, or has letters that some machines do not allow; rename it"
+        if fold_name(name) in self._seen:
+            return "another file has the same name but for upper and lower case; rename one of them"
+        try:
+            if path.stat().st_size > kind.most:
+                return f"it is larger than {kind.most / 2**20:.0f} MB"
+            check_file(path, name)
+        except UserError as error:
+            return str(error)
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
+        return ""
+
+    def put_text(self, name: str, value: Any) -> None:
+        self.archive.writestr(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n", zipfile.ZIP_DEFLATED)
+
+    def put_record(self, folder: Path) -> None:
+        """project.json without paths of this machine, and the original image, if it lies somewhere else."""
+        file, name = folder / "project.json", f"{PROJECT}/project.json"
+        if problem := self._find_problem(file, name):
+            raise UserError(f"the project cannot be exported: {problem}")
+        picture = find_picture(folder)
+        if picture is None or self._find_problem(picture, f"{PROJECT}/{picture.name}"):
+            self._put_original(ProjectRecord.load(folder))
+        values = without_machine(read_json(file), self.root, self.project)
+        values["settings"]["picture"] = ""  # an import sets it
+        self.put_text(name, values)
+
+    def _put_original(self, record: ProjectRecord) -> None:
+        if picture := _find_original(record):
+            self._put_file(picture, f"{PROJECT}/picture{picture.suffix.lower()}")
 
 
 def _find_original(record: ProjectRecord) -> Path | None:

@@ -33,7 +33,7 @@ from .cells import BASE, CHECKPOINT, PROMPT, STRENGTH, Cell, Sweep
 from .checks import TrainingBackgrounds, measure_artefacts
 from .cures import describe_cures, double_rate, half_rate
 from .earlier import MARKS
-from .marks import Marks, share_good
+from .marks import Marks, Ratings, share_good
 
 VERSION = 1
 UNDERTRAINED, GOOD, OVERTRAINED = "undertrained", "good", "overtrained"
@@ -217,6 +217,14 @@ class Scale:
         return min(1.0, value / max(self.prompt_without or 1.0, 1e-6))
 
 
+def _read_ratings(sweep: Sweep) -> tuple[Ratings, str]:
+    """What was rated by eye; without any, why it cannot be read, or ""."""
+    try:
+        return Marks.load(sweep.folder / MARKS).ratings, ""
+    except UserError as error:
+        return {}, f"Ratings by eye are not counted: {error}"
+
+
 class _Measure:
     def __init__(self, sweep: Sweep, size: tuple[int, int], eye: Likeness | None, copies: Likeness | None,
                  training: Dataset | None, trigger: str, states: Mapping[str, str]) -> None:
@@ -226,7 +234,7 @@ class _Measure:
         self.copies = copies
         self.copy_anchors = copies.embed(self.training) if copies and self.training is not None else None
         self.backgrounds = TrainingBackgrounds(self.training)
-        self.ratings = Marks.load(sweep.folder / MARKS).ratings
+        self.ratings, self.marks_problem = _read_ratings(sweep)
         self._without: dict[tuple[int, ...], Tensor] = {}
         self.scale = self._scale()
 
@@ -459,9 +467,10 @@ def _notes(sweep: Sweep, states: Mapping[str, str], measure: _Measure, validatio
         (measure.eye is None, "Likeness and prompt accuracy are not measured: there is no eye. Link a CLIP Vision "
                               "model, or put CCIP into models/ccip."),
         (measure.eye is not None and measure.training is None,
-         "Likeness and copies are not measured: link the dataset that the LoRA was trained on."),
+         "Likeness, copies and copied backgrounds are not measured: link the dataset that the LoRA was trained on."),
         (measure.eye is not None and measure.scale.prompt_without is None and not sweep.references,
          "Burn, diversity and artefacts are not measured: the sweep has no images without the LoRA."),
+        (bool(measure.marks_problem), measure.marks_problem),
         (not validation, "Validation is not measured: the run has no validation loss."),
         (_count_prompts(sweep) == 1, f"One prompt shows little: {name_lora(settings.kind)} is best tested with the set "
                                      f"of prompts {get_kind(settings.kind).prompt_set!r}."),

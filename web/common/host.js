@@ -156,7 +156,7 @@ function showNode(node) {
  */
 export function putIntoNode(kind, name, value, near) {
   const nodes = allNodes(near.graph).filter(({ comfyClass }) => comfyClass === kind);
-  const node = nodes.find(({ mode }) => !mode) ?? nodes[0];
+  const node = nodes.find(({ mode }) => !mode);
   if (node) {
     changeGraph(node.graph, () => setWidget(node, name, value));
     showNode(node);

@@ -58,6 +58,7 @@ export class WishList {
   /** @param {object} panel the gallery: `takeBack(wish)` */
   constructor(panel) {
     this.panel = panel;
+    this.shown = ""; // ids of the wishes in the list
     this.element = element("div", "lb-gallery-wishes", { hidden: true });
     this.title = element("span", "lb-gallery-axis-name", { textContent: "Drawn at the next Run" });
     this.list = element("ul");
@@ -66,6 +67,9 @@ export class WishList {
   }
 
   show(wishes) {
+    const ids = wishes.map(({ id }) => id).join();
+    if (ids === this.shown) return; // so that a button keeps its focus
+    this.shown = ids;
     this.element.hidden = !wishes.length;
     this.list.replaceChildren(...wishRows(wishes, (wish) => this.panel.takeBack(wish)));
   }

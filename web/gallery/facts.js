@@ -96,7 +96,8 @@ export class GalleryFacts {
     const group = element("div", "lb-gallery-axis");
     group.append(element("span", "lb-gallery-axis-name", { textContent: "generator" }),
       ...rows.map(({ generator, kept, drawn }) => {
-        const row = element("span", "lb-gallery-quota", { title: `${kept} of ${drawn} images by ${generator} are kept` });
+        const row = element("span", "lb-gallery-quota");
+        row.title = `${kept} of ${drawn} images by ${generator} are kept`;
         row.style.setProperty("--lb-share", kept / drawn);
         row.append(large ? this.filterChoice(generator) : element("span", "", { textContent: generator }),
           element("span", "lb-ui-count", { textContent: `${kept}/${drawn}` }));

@@ -136,8 +136,8 @@ function pickWords(candidate, pick, mode) {
 }
 
 /**
- * The candidates that pass a filter: text in name, prompt, tags, LoRA, generator, reference, note or state; "whole words" in quotes; -
- * excludes.
+ * The candidates that pass a filter: text in name, prompt, tags, LoRA, generator, reference, note or state; "whole
+ * words" in quotes; - excludes.
  * @param {object[]} candidates
  * @param {string} filter
  * @param {(candidate: object) => object} pickOf

@@ -2,6 +2,7 @@
  * field is left. Loading this module has no effect. */
 
 import { element, field } from "../common/dom.js";
+import { Conflict } from "../common/errors.js";
 
 /** Letters of a note, as many as the server takes. */
 const LONGEST = 4000;
@@ -18,12 +19,28 @@ export const noteChange = (project, name, text) => ({
   ...(name === GOAL ? { goal: text } : { rounds: { [name]: text } }),
 });
 
+/**
+ * Save a field. Where another field was saved meanwhile, it is sent once more.
+ * @param {object} project as it was shown when the field was left
+ * @param {{save: function, fetch: function}} routes `saveNotes` and `fetchProject`
+ */
+export async function saveNote(project, name, text, { save, fetch }) {
+  let shown = project;
+  try {
+    project.notes_revision = (await save(noteChange(shown, name, text))).revision;
+  } catch (error) {
+    shown = error instanceof Conflict ? await fetch(project.name) : null;
+    if (!shown || noteText(shown, name) !== noteText(project, name)) throw error;
+    project.notes_revision = (await save(noteChange(shown, name, text))).revision;
+  }
+}
+
 const titleOf = (name) => (name === GOAL ? "Goal" : `Round ${name}`);
 const HINTS = { [GOAL]: "what this LoRA is for" };
 const HINT = "what this round is to bring, and what it brought";
 
 export class ProjectNotes {
-  /** @param {object} panel `project`, `save(change)` which resolves to whether it was saved */
+  /** @param {object} panel `project`, `save(project, name, text)` which resolves to whether it was saved */
   constructor(panel) {
     this.panel = panel;
     this.fields = new Map(); // name → input
@@ -61,8 +78,9 @@ export class ProjectNotes {
 
   async save(name, input) {
     const { project } = this.panel;
-    const text = input.value;
+    const text = input.value.trim();
+    input.value = text; // as the server saves it
     if (input.dataset.project !== project?.name || text === input.dataset.saved) return;
-    if (await this.panel.save(noteChange(project, name, text))) input.dataset.saved = text.trim();
+    if (await this.panel.save(project, name, text)) input.dataset.saved = text;
   }
 }

@@ -8,7 +8,7 @@ import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { IDLE, begun, galleryRound, isRunOf, withCandidate, withProject, withTraining } from "./live.js";
-import { ProjectNotes, noteNames } from "./notes.js";
+import { ProjectNotes, noteNames, saveNote } from "./notes.js";
 import { archiveAddress, fetchProject, reportAddress, saveNotes, sendArchive } from "./routes.js";
 
 /** Pixels that the panel needs: one line before the first run, then crops, the next step, stages, and a row for each
@@ -46,6 +46,7 @@ export class ProjectPanel extends Panel {
     this.project = null;
     this.proposal = null; // tags that a tagger proposed, by role, before there is a project
     this.now = IDLE;
+    this.saved = Promise.resolve(); // when the notes that were left are saved
     this.build();
   }
 
@@ -100,20 +101,26 @@ export class ProjectPanel extends Panel {
     this.importButton.disabled = false;
   }
 
-  /** What became of an import, until the panel shows another project. */
+  /** What became of an import or a note, until the panel shows another project, a note is saved, or a Run begins. */
   tellKept(text, isError = false) {
     this.kept = { text, isError, of: this.name };
     this.say(text);
     this.schedule();
   }
 
-  /** Save a note; whether that was done. */
-  async save(change) {
+  /** Save a note, once those before it are saved; whether that was done. */
+  save(project, name, text) {
+    this.saved = this.saved.then(() => this.sendNote(project, name, text));
+    return this.saved;
+  }
+
+  async sendNote(project, name, text) {
     try {
-      this.project.notes_revision = (await saveNotes(change)).revision;
+      await saveNote(project, name, text, { save: saveNotes, fetch: fetchProject });
+      this.kept = null;
       return true;
     } catch (error) {
-      this.tellKept(`The note was not saved: ${error.message}`, true);
+      this.tellKept(`A note on ${project.name} was not saved: ${error.message}`, true);
       return false;
     } finally {
       this.ask();
@@ -130,7 +137,10 @@ export class ProjectPanel extends Panel {
       this.ask();
     };
     listen({
-      [EVENTS.begun]: () => this.tell(begun()),
+      [EVENTS.begun]: () => {
+        this.kept = null;
+        this.tell(begun());
+      },
       [EVENTS.project]: mine(({ name }) => name === this.name, withProject),
       [EVENTS.candidates]: mine(({ project }) => project === this.name, withCandidate),
       [EVENTS.progress]: mine(({ name }) => isRunOf(this.name, name), withTraining),

@@ -14,8 +14,12 @@ export const reportAddress = (name) => address("report", { name });
 /** Address of the project as a zip. */
 export const archiveAddress = (name) => address("archive", { name });
 
-/** Read a project from a zip. @param {File} file @returns {Promise<{name: string, archived: string, picture: string}>} */
+/**
+ * Read a project from a zip.
+ * @param {File} file
+ * @returns {Promise<{name: string, archived: string, picture: string}>}
+ */
 export const sendArchive = (file) => postFile("/lora_bootstrap/project/archive", { file: file.name }, file);
 
-/** Save the goal, or the note of a round. Throws an error with status 409 as Conflict if somebody else has saved. */
+/** Save the goal, or the note of a round. Throws Conflict if somebody else has saved. */
 export const saveNotes = (body) => postJson("/lora_bootstrap/project/notes", body);

@@ -22,8 +22,8 @@ const BESIDE = { bare: "no LoRA", other: "the other sweep", none: "nothing" };
 export class SweepCell {
   /**
    * @param {object} viewer `actions` the host's actions, `other(cell)`: the same cell of the sweep beside it,
-   *   `best(cell)`, `hide(cell)`, `rate(cell, aspect)`, `step(down, across)`, `picture(address)`, `use(cell, name)`, `say(text)`,
-   *   `returnToPlane()`
+   *   `best(cell)`, `hide(cell)`, `rate(cell, aspect)`, `step(down, across)`, `picture(address)`, `use(cell, name)`,
+   *   `say(text)`, `returnToPlane()`
    */
   constructor(viewer) {
     this.viewer = viewer;

@@ -53,7 +53,8 @@ export class SweepStore extends Store {
   forget() {
     super.forget();
     Object.assign(this, {
-      name: null, sweep: null, places: new Map(), marks: { best: null, hidden: new Set(), ratings: new Map() }, saved: null, pending: [],
+      name: null, sweep: null, places: new Map(),
+      marks: { best: null, hidden: new Set(), ratings: new Map() }, saved: null, pending: [],
     });
   }
 

@@ -37,6 +37,15 @@ def test_a_project_is_downloaded_and_uploaded_under_a_free_name(host):
     assert not list((host.base / "temp").rglob("*.tmp")) and not list((host.output / "bootstrap").glob(".*"))
 
 
+def test_a_project_is_imported_where_the_folder_of_projects_is_a_link(host):
+    write_whole_project(host.output)
+    ((_, data),) = ask(("GET", f"{BASE}/archive", {"params": {"name": "akane"}}))
+    (host.output / "bootstrap").rename(host.base / "disk")
+    (host.output / "bootstrap").symlink_to(host.base / "disk")
+    ((status, told),) = ask(sending(data))
+    assert (status, told["name"], told["picture"]) == (200, "akane-2", "")
+
+
 def test_an_upload_that_is_larger_than_the_host_allows_names_the_command_line(host, monkeypatch):
     monkeypatch.setattr(projects.args, "max_upload_size", 0.001)
     ((status, told),) = ask(sending(b"0" * 2000))
@@ -46,9 +55,10 @@ def test_an_upload_that_is_larger_than_the_host_allows_names_the_command_line(ho
 def test_the_report_is_a_page_that_runs_nothing(host):
     folder = write_whole_project(host.output)
     ((status, page), (missing, _)) = ask(*(("GET", f"{BASE}/report", {"params": {"name": name}})
-                                           for name in ("akane", "nobody")))
+                                           for name in ("akane", "nobody")), headers=(headers := []))
     assert (status, missing) == (200, 404) and b"Round 1: kept" in page
-    assert (folder / "report.html").read_bytes() == page and "default-src 'none'" in projects.ALONE
+    assert (folder / "report.html").read_bytes() == page
+    assert {"default-src 'none'", "sandbox"} <= set(headers[0]["Content-Security-Policy"].split("; "))
 
 
 def test_notes_are_saved_by_revision_and_shown_in_panel_and_gallery(host):

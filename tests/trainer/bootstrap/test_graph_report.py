@@ -9,6 +9,16 @@ from lora_bootstrap.trainer.common.files import read_json, write_json
 from ...helpers.archived_project import write_whole_project
 
 
+def test_the_report_names_the_lora_where_the_folder_of_runs_is_a_link_to_another_disk(tmp_path):
+    folder = write_whole_project(tmp_path / "output")
+    record = read_json(folder / "project.json")
+    write_json(folder / "project.json", {**record, "stages": {}})
+    (tmp_path / "output" / "loras").rename(tmp_path / "disk")
+    (tmp_path / "output" / "loras").symlink_to(tmp_path / "disk")
+    page = write_report(ProjectRecord.load(folder), tmp_path / "output").read_text()
+    assert "<code>loras/akane/akane.safetensors</code>" in page
+
+
 def test_a_project_of_a_workflow_shows_picks_by_hand_runs_notes_and_sweeps(tmp_path):
     folder = write_whole_project(tmp_path, candidates=9)
     record = read_json(folder / "project.json")

@@ -43,7 +43,7 @@ def test_a_new_project_has_its_crops_and_trains_a_style_lora_next(status):
 
 def test_candidates_are_counted_and_then_somebody_has_to_pick(project, status, tmp_path, monkeypatch):
     monkeypatch.setattr("lora_bootstrap.trainer.bootstrap.status.read_run", lambda folder: Run(folder))
-    trained(tmp_path, style_run(project, 1), "zqx-style-1-2")
+    trained(tmp_path, style_run(project.name, 1), "zqx-style-1-2")
     draw_round(project, 1, count=5)
     assert status().next == "Run draws 7 more candidates of round 1 with the style LoRA."
     draw_round(project, 1)
@@ -67,10 +67,16 @@ class Run:
         self.config = SimpleNamespace(steps=self.facts["config"]["steps"])
 
 
+def test_a_damaged_list_of_images_to_draw_again_counts_as_empty(project, status):
+    draw_round(project, 1, count=5)
+    (project.round(1).folder / "again.json").write_text("[")
+    assert next(stage.text for stage in status().stages if stage.name == "candidates-1") == "5 of 12"
+
+
 def test_in_the_end_the_lora_is_there_to_be_prompted(project, status, tmp_path, monkeypatch):
     monkeypatch.setattr("lora_bootstrap.trainer.bootstrap.status.read_run", lambda folder: Run(folder))
     for number in (1, 2):
-        trained(tmp_path, style_run(project, number))
+        trained(tmp_path, style_run(project.name, number))
         draw_round(project, number)
         curate_round(project.round(number), wanted=project.target(number) - 3, size=(64, 64), reference=None, eye=None)
     assert status().next == "Run trains the character LoRA on 12 images."

@@ -1,5 +1,6 @@
 """A project goes into one zip and comes out of it whole; a zip from a stranger brings nothing else."""
 
+import json
 import os
 import stat
 import tracemalloc
@@ -10,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lora_bootstrap.trainer.bootstrap.repairs import Wish, change_wishes, list_wished
 from lora_bootstrap.trainer.bootstrap.rounds import Project
-from lora_bootstrap.trainer.bootstrap.status import project_status
+from lora_bootstrap.trainer.bootstrap.status import project_status, style_run
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.records import read_archive
@@ -97,7 +99,9 @@ def test_training_states_and_files_of_others_stay_out_unless_asked(tmp_path):
     state.parent.mkdir()
     save_file({"step": torch.zeros(1)}, state)
     done = export_project(tmp_path, "akane", tmp_path / "a.zip")
-    assert done.left_out == ("akane/crops/sketch.psd",)
+    assert done.left_out == {"akane/crops/sketch.psd": "it does not belong to a project"}
+    assert zipfile.ZipFile(done.file).read("left_out.txt") == (
+        b"akane/crops/sketch.psd: it does not belong to a project\n")
     assert "runs/akane/state/state.safetensors" not in zipfile.ZipFile(done.file).namelist()
     export_project(tmp_path, "akane", tmp_path / "a.zip", state=True)
     import_project(tmp_path / "there", tmp_path / "a.zip")
@@ -116,6 +120,63 @@ def test_memory_holds_a_part_of_one_file(tmp_path):
         assert done.bytes > 48 * 2**20 and tracemalloc.get_traced_memory()[1] < 12 * 2**20
     finally:
         tracemalloc.stop()
+
+
+DAMAGED = {
+    "round_1/candidates/r1-001.json": b'{"name": "r1-', "round_1/candidates/my-workflow.json": b'{"nodes": []}',
+    "round_1/candidates/r1-002.png": b"", "round_1/picks.json": b"{", "round_1/again.json": b"[]", "notes.json": b"[]",
+    "crops/A.png": None, "crops/a.png": None, "crops/0-crop.txt": b"\0", "picture.png": b"cut",
+    "grid/grid.json": b"[" * 900 + b"]" * 900, "crops/" + "花" * 45 + ".png": None}
+"""Files beside or instead of a project's own; None for an image."""
+
+
+def test_what_is_exported_is_always_imported_without_what_is_damaged(tmp_path):
+    folder = write_whole_project(tmp_path / "here")
+    for name, data in DAMAGED.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((folder / "crops" / "1-crop.png").read_bytes() if data is None else data)
+    nested = tmp_path / "here" / "loras" / "akane" / "run.json"
+    nested.write_text(nested.read_text().replace('"lineage": {', '"lineage": {"x": ' + "[" * 900 + "]" * 900 + ",", 1))
+    done = export_project(tmp_path / "here", "akane", tmp_path / "a.zip")
+    assert done.left_out.keys() == {"akane", *(f"akane/{name}" for name in DAMAGED if name != "crops/A.png")}
+    assert "upper and lower case" in done.left_out["akane/crops/a.png"] and "nested" in done.left_out["akane"]
+    assert str(tmp_path) not in "".join(done.left_out.values()) and done.runs == ("akane-style-1",)
+    assert import_project(tmp_path / "there", done.file).runs == done.runs
+    assert not list((tmp_path / "there").rglob("left_out.txt"))
+
+
+def test_images_that_wait_to_be_drawn_again_are_in_the_archive(tmp_path):
+    round_ = Project.load(write_whole_project(tmp_path / "here")).round(1)
+    change_wishes(round_, [Wish("01234567", "r1-001", 7)])
+    file = export_project(tmp_path / "here", "akane", tmp_path / "a.zip").file
+    wished = list_wished(Project.load(import_project(tmp_path / "there", file).folder).round(1))
+    assert [item.wish for item in wished] == [Wish("01234567", "r1-001", 7)]
+
+
+def test_a_copied_project_folder_goes_into_the_archive_under_the_project_s_name(tmp_path):
+    folder = write_whole_project(tmp_path / "here")
+    record = read_json(folder / "project.json")
+    record["stages"]["character"]["facts"]["grid"] = "bootstrap/copy/grid/grid.png"
+    write_json(folder / "project.json", record)
+    folder.rename(folder.with_name("copy"))
+    file = export_project(tmp_path / "here", "copy", tmp_path / "a.zip").file
+    done = import_project(tmp_path / "there", file, "mine")
+    assert done.archived == "akane"
+    assert Project.load(done.folder).config.picture == str(tmp_path / "there" / "bootstrap" / "mine" / "picture.png")
+    facts = read_json(done.folder / "project.json")["stages"]["character"]["facts"]
+    assert facts["grid"] == "bootstrap/mine/grid/grid.png"
+
+
+@pytest.mark.parametrize(("name", "folder", "renamed"), [
+    ("akane", "akaneX", "mine-akaneX"), ("akane", "akane-style-1-2", "mine-style-1-2"),
+    ("x" * 120, style_run("x" * 120, 1), "mine-style-1")])
+def test_runs_are_renamed_with_their_project(name, folder, renamed, tmp_path):
+    write_whole_project(tmp_path / "here", name)
+    runs = tmp_path / "here" / "loras"
+    (runs / style_run(name, 1)).rename(runs / folder)
+    file = export_project(tmp_path / "here", name, tmp_path / "a.zip").file
+    assert set(import_project(tmp_path / "there", file, "mine").runs) == {"mine", renamed}
+    assert read_run(tmp_path / "there" / "loras" / renamed).facts["config"]["name"] == "mine-style-1"
 
 
 # -- archives of strangers ---------------------------------------------------------------------------------------------
@@ -140,15 +201,16 @@ HOSTILE = {
     "a page": ({"project/report.html": b"<script>"}, "does not belong to a project"),
     "a file that unpacks to a thousand times its size": ({"project/notes.json": b"0" * (3 * 2**20)}, "unpacks to more"),
     "a file that is too large": ({"project/crops/0-crop.txt": os.urandom(2 * 2**20)}, "unpacks to more than 1 MB"),
-    "an image that is none": ({CROP: b"no image"}, "project/crops/0-crop.png"),
-    "a caption that is none": ({"project/crops/0-crop.txt": b"\0\0"}, "not a text"),
-    "a lineage that is none": ({"project/round_1/candidates/r1-000.json": b"{}"}, "has no 'name'"),
-    "decisions that are none": ({"project/round_1/decisions.json": b"[]"}, "decisions.json"),
-    "picks that are none": ({"project/round_1/picks.json": b'{"picks": 1}'}, "picks.json"),
-    "a run that is none": ({"runs/akane/run.json": b"{}"}, "not the folder of a training run"),
+    "an image that cannot be read": ({CROP: b"no image"}, "project/crops/0-crop.png"),
+    "a caption that is not a text": ({"project/crops/0-crop.txt": b"\0\0"}, "not a text"),
+    "a lineage without a name": ({"project/round_1/candidates/r1-000.json": b"{}"}, "has no 'name'"),
+    "decisions that cannot be read": ({"project/round_1/decisions.json": b"[]"}, "decisions.json"),
+    "picks that cannot be read": ({"project/round_1/picks.json": b'{"picks": 1}'}, "picks.json"),
+    "a record that is not a run's": ({"runs/akane/run.json": b"{}"}, "not the folder of a training run"),
     "a run without its record": ({"runs/akane/run.json": None}, "without its run.json"),
+    "a list that is nested without end": ({"project/grid/grid.json": b"[" * 900 + b"]" * 900}, "nested more than 100"),
     "a pickle": ({"runs/akane/akane.safetensors": PICKLE}, "not a complete safetensors file"),
-    "a project that is none": ({"project/project.json": b"[]"}, "is not a project"),
+    "a record that is not a project's": ({"project/project.json": b"[]"}, "is not a project"),
     "no project": ({"project/project.json": None}, "no project/project.json"),
     "no archive": ({"archive.json": None}, "holds no archive.json"),
     "an archive of a later version": ({"archive.json": b'{"format": 2, "project": "akane"}'}, "format 2"),
@@ -181,7 +243,7 @@ def test_links_are_refused(archive, tmp_path):
     refuse(tmp_path / "there", file, "a link or a device")
 
 
-def test_what_is_no_zip_or_is_damaged_is_refused(archive, tmp_path):
+def test_a_file_that_is_not_a_whole_zip_is_refused(archive, tmp_path):
     data = archive.read_bytes()
     for number, broken in enumerate((b"no zip", data[:-200], data.replace(b"akane-style-1", b"akane-style-2", 1),
                                      data[:3000] + b"\0" * 500 + data[3500:])):
@@ -200,9 +262,28 @@ def test_a_list_of_files_without_end_is_not_read(archive, tmp_path, monkeypatch)
     refuse(tmp_path / "there", archive, "5 are the most")
 
 
-def test_a_size_that_the_zip_understates_is_counted_as_it_comes(archive, tmp_path, monkeypatch):
+def test_more_bytes_than_an_archive_may_have_are_refused(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(read_archive, "MOST_BYTES", 2000)
     refuse(tmp_path / "there", archive, "unpacks to more")
+
+
+def test_a_size_that_the_zip_understates_is_counted_as_it_comes(archive, tmp_path):
+    file, large = rewrite(archive, tmp_path / "b.zip"), b"0" * 3_333_333
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("project/notes.json", large)
+    size = len(large).to_bytes(4, "little")
+    assert file.read_bytes().count(size) == 2  # before the file, and in the zip's directory
+    file.write_bytes(file.read_bytes().replace(size, (10).to_bytes(4, "little")))
+    refuse(tmp_path / "there", file, "not a whole zip that can be read .Bad CRC-32")
+
+
+def test_an_image_elsewhere_on_this_machine_is_not_the_project_s(archive, tmp_path):
+    with zipfile.ZipFile(archive) as opened:
+        record = json.loads(opened.read("project/project.json"))
+    record["settings"]["picture"] = "/etc/hostname.png"
+    file = rewrite(archive, tmp_path / "b.zip", **{"project/picture.png": None,
+                                                   "project/project.json": json.dumps(record).encode()})
+    assert Project.load(import_project(tmp_path / "there", file).folder).config.picture == ""
 
 
 def test_a_name_that_cannot_be_taken_leaves_nothing_behind(archive, tmp_path, monkeypatch):

@@ -47,6 +47,25 @@ def test_settings_images_captions_and_figures_are_compared(tmp_path, capsys):
     assert command("diff", first, tmp_path) == 2 and "no run.json" in capsys.readouterr().err
 
 
+def test_another_validation_set_is_not_the_same_data(tmp_path):
+    samples = list(make_dataset(tmp_path / "set", 4))
+    first, second, third = (write_whole_run(tmp_path, name, dataset="d") for name in ("a", "b", "c"))
+    for folder, held_back in ((first, samples[2:3]), (second, samples[3:]), (third, samples[2:3])):
+        record_images(folder, samples[:2], held_back)
+    a, b, c = map(read_run, (first, second, third))
+    found = compare_runs(a, b)
+    assert not found.same_data and found.only_first == (samples[2].path.name,) and compare_runs(a, c).same_data
+
+
+def test_the_same_images_with_other_masks_are_not_called_the_same_data(tmp_path):
+    samples = list(make_dataset(tmp_path / "set", 2))
+    runs = [write_whole_run(tmp_path, name, dataset=name) for name in ("a", "b")]
+    for folder in runs:
+        record_images(folder, samples)
+    assert any("not with the same repeats, order, masks or control images" in line
+               for line in describe_differences("a", "b", compare_runs(*map(read_run, runs))))
+
+
 def test_runs_of_earlier_versions_say_that_their_images_are_not_known(tmp_path):
     first, second = map(read_run, two_runs(tmp_path))
     text = "\n".join(describe_differences("a", "b", compare_runs(first, second)))

@@ -252,7 +252,9 @@ def test_what_was_not_measured_is_said_and_never_guessed(sweep, training):
     assert blind.recommended is None and any("there is no eye" in note for note in blind.notes)
     assert blind.rows[0].copies == 0 and blind.rows[0].burn is not None
     alone = scored(sweep, None, ColourEye())
-    assert alone.recommended is None and any("link the dataset" in note for note in alone.notes)
+    assert alone.recommended is None
+    assert any(note.startswith("Likeness, copies and copied backgrounds are not measured: link the dataset")
+               for note in alone.notes)
     assert any("no validation loss" in note for note in alone.notes)
     assert not any("One prompt shows little" in note for note in alone.notes)
 
@@ -306,7 +308,7 @@ def figure_before(ground, across=34):
     return to_image(made)
 
 
-def test_a_repeated_background_is_seen_behind_another_pose_and_a_plain_one_is_none():
+def test_a_repeated_background_is_seen_behind_another_pose_but_a_plain_one_is_not_compared():
     grounds = [scenery(1), scenery(2), torch.full((3, 96, 96), 0.9)]
     known = [read_background(figure_before(ground, 24)) for ground in grounds]
     again = [copies_background(read_background(figure_before(ground, 40)), known) for ground in (*grounds, scenery(3))]
@@ -347,6 +349,13 @@ def test_what_a_person_rates_as_bad_is_not_taken_and_stands_in_the_table(sweep, 
     row = next(row for row in scores.rows if (row.step, row.at) == (best.step, best.at))
     assert row.by_eye == pytest.approx(1 / 3) and row.gates == ("burn", "by eye") and scores.best != row
     assert "0.33" in cells_of(row) and next(csv.DictReader(io.StringIO(as_csv(scores))))["by_eye"] == ""
+
+
+def test_damaged_marks_cost_only_the_ratings_by_eye(sweep, training):
+    (sweep.folder / "marks.json").write_text("[")
+    scores = scored(sweep, training, ColourEye())
+    assert scores.best is not None and all(row.by_eye is None for row in scores.rows)
+    assert any(note.startswith("Ratings by eye are not counted: ") for note in scores.notes)
 
 
 def test_marks_of_earlier_versions_are_read_and_damaged_ratings_are_refused(tmp_path):

@@ -623,3 +623,13 @@ test("wishes are saved, taken back, and told of if they cannot be", async () => 
   assert.equal(await store.changeWishes({ remove: ["1"] }), false);
   assert.deepEqual([store.notice, store.again.length], ["Not saved: no room", 1]);
 });
+
+test("the list of wishes is built anew only if other wishes wait, so that its buttons keep the focus", async () => {
+  const { WishList } = await import("../../../web/gallery/again.js");
+  const built = [];
+  const list = { shown: "a1", element: {}, list: { replaceChildren: (...rows) => built.push(rows.length) } };
+  WishList.prototype.show.call(list, [{ id: "a1" }]);
+  assert.deepEqual(built, []);
+  WishList.prototype.show.call(list, []);
+  assert.deepEqual([built, list.element.hidden], [[0], true]);
+});

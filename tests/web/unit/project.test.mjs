@@ -85,10 +85,50 @@ test("the goal and the notes of the rounds are saved by the revision that was sh
   assert.deepEqual(noteChange(project, "2", "hands"), { project: "zqx", revision: 4, rounds: { 2: "hands" } });
 });
 
+test("a note is sent once more where another was saved meanwhile, but not over another text", async () => {
+  const { saveNote } = await import("../../../web/project/notes.js");
+  const { Conflict } = await import("../../../web/common/errors.js");
+  const shown = () => ({ name: "zqx", goal: "night", round_notes: { 1: "behind" }, notes_revision: 4 });
+  const send = async (now) => {
+    const project = shown();
+    const sent = [];
+    const save = async (body) => {
+      sent.push(body.revision);
+      if (body.revision !== now.notes_revision) throw new Conflict("stale");
+      return { revision: body.revision + 1 };
+    };
+    const told = await saveNote(project, "1", "hands", { save, fetch: async () => now }).catch((error) => error.message);
+    return [sent, told, project.notes_revision];
+  };
+  assert.deepEqual(await send({ ...shown(), goal: "day", notes_revision: 6 }), [[4, 6], undefined, 7]);
+  assert.deepEqual(await send({ ...shown(), round_notes: { 1: "feet" }, notes_revision: 6 }), [[4], "stale", 4]);
+});
+
+test("what is typed is trimmed, as the server saves it", async () => {
+  const { ProjectNotes } = await import("../../../web/project/notes.js");
+  const saved = [];
+  const notes = { panel: { project: { name: "zqx" }, save: async (...told) => saved.push(told[2]) } };
+  const input = { value: "x ", dataset: { project: "zqx", saved: "" } };
+  await ProjectNotes.prototype.save.call(notes, "goal", input);
+  assert.deepEqual([saved, input.value, input.dataset.saved], [["x"], "x", "x"]);
+});
+
 test("an import says under which name the project is here, and why", async () => {
   const { importedLine } = await import("../../../web/project/panel.js");
   const told = { archived: "zqx", picture: "bootstrap/zqx-2/picture.png" };
   assert.match(importedLine({ ...told, name: "zqx-2" }),
     /^Imported as zqx-2, because a project or run is already called zqx\. .*load its image, output\/bootstrap\/zqx-2\/picture\.png\.$/);
   assert.match(importedLine({ ...told, name: "zqx", picture: "" }), /^Imported as zqx\. .*to its own\.$/);
+});
+
+test("a candidate goes into a new node where the one that is there is switched off", async () => {
+  const { app, putIntoNode } = await import("../../../web/common/host.js");
+  app.canvas = { setDirty() {} };
+  const loader = (mode) => ({ comfyClass: "Load", mode, size: [200, 80], widgets: [{ name: "candidate", value: "" }] });
+  const [off, made] = [loader(4), loader(0)];
+  globalThis.window = { LiteGraph: { createNode: () => made } };
+  const graph = { nodes: [off], add: (node) => graph.nodes.push(node), beforeChange() {}, afterChange() {} };
+  assert.equal(putIntoNode("Load", "candidate", "r1-001", { graph, pos: [500, 0] }), true);
+  assert.deepEqual([off.widgets[0].value, made.widgets[0].value, graph.nodes.length], ["", "r1-001", 2]);
+  delete globalThis.window;
 });
