@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.bootstrap.picks import Pick
-from lora_bootstrap.trainer.bootstrap.planning.references import Reference, References, Turn, original_of
+from lora_bootstrap.trainer.bootstrap.planning.references import Reference, References, original_of
 from lora_bootstrap.trainer.bootstrap.planning.view_plan import Source, keep_candidates, lineage_of, plan_views
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.sampler import save_picture
+from lora_bootstrap.trainer.views.turns import Turn
 
 from ...helpers.drawn_project import draw_project
 

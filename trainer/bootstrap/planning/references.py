@@ -12,6 +12,7 @@ from PIL import Image
 from ...captions.axes import usual_tags
 from ...common.errors import UserError
 from ...pictures.images import open_image, pixel_hash
+from ...views.turns import Turn
 from ...views.wordings import EDIT_WORDINGS
 from ..picks import Pick
 from ..project import CROPS
@@ -20,35 +21,6 @@ from ..rounds import Project, Round
 ORIGINAL = "original"
 CROP_OF: dict[str, str] = {"close-up": "face", "upper body": "upper"}
 """Framing of a view -> the crop of the original that shows it. All other framings are shown the whole image."""
-DEGREES: dict[str, int] = {"from behind": 180, "from side": 90, "three-quarter view": 45, "front view": 0}
-"""How far she is turned from the viewer in a view of that tag."""
-SIDES: dict[str, int] = {"facing left": -1, "facing right": 1}
-BACK_QUARTER = 135
-"""How far she is turned in a view from behind that faces a side."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """How far somebody is turned from the viewer: 0 to 180 degrees, to the left (-1), to the right (1), or to a side
-    that is not known (0)."""
-
-    degrees: int
-    side: int = 0
-
-    @classmethod
-    def of(cls, tags: Sequence[str]) -> Turn:
-        """The turn that these tags say; without any, she faces the viewer."""
-        usual = usual_tags(tags)
-        side = next((sign for tag, sign in SIDES.items() if tag in usual), 0)
-        degrees = next((angle for tag, angle in DEGREES.items() if tag in usual), 90 if side else 0)
-        return cls(BACK_QUARTER if degrees == 180 and side else degrees, side)
-
-    def away(self, other: Turn) -> int:
-        """Degrees from this turn to another; a side that is not known counts as the nearer one."""
-        if self.side * other.side >= 0:
-            return abs(self.degrees - other.degrees)
-        both = self.degrees + other.degrees
-        return min(both, 360 - both)
 
 
 @dataclass(frozen=True)
