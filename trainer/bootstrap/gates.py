@@ -52,6 +52,8 @@ class Drawn(Protocol):
     def prompt(self) -> ViewPrompt: ...
     @property
     def reference(self) -> str: ...
+    @property
+    def edits(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class EditFigures:
 
 def is_edited(candidate: Drawn) -> bool:
     """Whether it was drawn from an image. What is compared with the base's own images means nothing for it."""
-    return bool(candidate.reference)
+    return candidate.edits or bool(candidate.reference)
 
 
 def measure_edits(candidates: Sequence[Drawn], pixels: Tensor, anchors: Tensor,

@@ -86,11 +86,16 @@ class Wishes(Revisioned):
 
 @dataclass(frozen=True)
 class WishedView:
-    """A wish as a round draws it."""
+    """A wish as a round draws it.
+
+    Attributes:
+        generator: the model or service that drew the old candidate, as `Candidate.generator`.
+    """
 
     wish: Wish
     view: PlannedView
     name: str
+    generator: str = ""
 
     def lineage(self, planned: Lineage, strength: float | None = None) -> Lineage:
         """What is written beside the image.
@@ -158,7 +163,7 @@ def _wished(round_: Round, wish: Wish, picture: Path) -> WishedView:
     tags = follow_prompt(old.tags, old.prompt, prompt) if old.wording in ("", TAGS) else list(old.tags)
     shown = {axis: tag for axis, tag in old.view.items() if tag in tags or tag not in old.tags}
     view = PlannedView(int(name.split("-")[1]), ViewPrompt(tuple(tags), shown), prompt, wish.seed, old.wording)
-    return WishedView(wish, view, name)
+    return WishedView(wish, view, name, old.candidate.generator)
 
 
 def follow_prompt(tags: Iterable[str], before: str, after: str) -> list[str]:

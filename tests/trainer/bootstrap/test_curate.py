@@ -361,6 +361,18 @@ def test_each_generator_gets_its_share_and_what_one_lacks_goes_to_the_others(can
     assert drawn_by("a" * 20 + "b" * 4, "free")[1] == drawn_by("a" * 24)[1]
 
 
+def test_a_generator_that_drew_only_in_an_earlier_round_is_not_asked_for_more(candidates, drawings, anchors):
+    named = [replace(one, generator="ab"[place >= 23], round=1 + (place < 23)) for place, one in enumerate(candidates)]
+    assert not any("an even share" in note for note in curate(named, drawings, anchors, count=12).notes)
+
+
+def test_an_edit_without_a_reference_of_ours_is_known_as_an_edit(candidates, drawings, anchors):
+    muted = drawings * 0.3 + 0.35
+    edited = [replace(one, edits=True) for one in candidates]
+    assert not any("burn_z" in decision.scores for decision in curate(
+        edited, drawings, anchors, count=20, reference=muted).decisions)
+
+
 def test_faces_of_a_photograph_are_compared_and_never_from_behind(candidates, drawings, anchors, views):
     behind = next(place for place, view in enumerate(views) if view.view["angle"] == "from behind")
     front = next(place for place, view in enumerate(views) if view.view["angle"] == "front view")

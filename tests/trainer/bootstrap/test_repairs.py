@@ -157,10 +157,20 @@ def test_curation_leaves_the_old_one_out_and_does_not_take_the_new_one_for_its_c
     assert not any(names[2] in group for group in twins)
 
 
+def test_the_old_image_can_be_picked_where_its_repair_was_rejected_by_hand(round_, names):
+    old = find_candidate(round_, names[2])
+    almost = open_image(old)
+    almost.putpixel((3, 3), (1, 2, 3))
+    new = keep_repaired(round_, names[2], almost)
+    decide(round_, **{new.stem: {"state": "reject"}})
+    reasons = {decision.candidate: decision.reason for decision in curated(round_).curation.decisions}
+    assert "replaced" not in reasons[names[2]] and reasons[new.stem] == "rejected by hand"
+
+
 def test_a_round_without_repairs_keeps_the_key_that_it_had(round_):
     """Decisions made before there were repairs are not made anew."""
     lineage = Lineage.read(round_.list_candidates()[0])
-    later = ("again_of", "repaired_from", "generator", "reference", "reference_hash", "curve")
+    later = ("again_of", "repaired_from", "generator", "reference", "reference_hash", "edits", "curve")
     before = {name: value for name, value in asdict(lineage).items() if value or name not in later}
     assert lineage.to_dict() == before and replace(lineage, again_of="x").to_dict()["again_of"] == "x"
 
