@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from ..captions.sentences import TAGS
-from ..captions.tags import same_tag, split_tags
+from ..captions.tags import read_tags, same_tag
 from ..captions.views import ViewPrompt
 from ..common.errors import UserError
 from ..common.revisions import Revisioned, save_change
@@ -33,6 +33,7 @@ MOST_WISHES = 500
 LONGEST_PROMPT = 10_000
 MOST_STRENGTH = 4.0
 _INDEX = re.compile(r"r\d+-(\d+)")
+_CALL = re.compile(r"<[^<>]*>")
 
 
 @dataclass(frozen=True)
@@ -168,10 +169,14 @@ def _wished(round_: Round, wish: Wish, picture: Path) -> WishedView:
 
 def follow_prompt(tags: Iterable[str], before: str, after: str) -> list[str]:
     """The tags of an image whose prompt was changed by hand: what was taken out of the prompt goes, what was added
-    comes."""
-    old, new = ({same_tag(tag): tag for tag in split_tags(text)} for text in (before, after))
+    comes. Weights, LoRAs in angle brackets and embeddings are not tags."""
+    old, new = ({same_tag(tag): tag for tag in _prompt_tags(text)} for text in (before, after))
     kept = [tag for tag in tags if same_tag(tag) not in old.keys() - new.keys()]
     return [*kept, *(tag for key, tag in new.items() if key not in old)]
+
+
+def _prompt_tags(prompt: str) -> list[str]:
+    return [tag for tag in read_tags(_CALL.sub("", prompt)) if not tag.lower().startswith("embedding:")]
 
 
 # -- what was repaired elsewhere ---------------------------------------------------------------------------------------
@@ -200,13 +205,20 @@ def keep_repaired(round_: Round, name: str, image: Image.Image) -> Path:
         raise UserError(f"the image is {name} itself, without a change. Link what your nodes make of it.")
     new = _name(round_, name, digest[:8])
     path = round_.candidates_folder / f"{new}.png"
-    if path.is_file() and path.with_suffix(".json").is_file():
-        return path
     was_kept = any(kept.path == old for kept in round_.list_kept())
-    saved = save_candidate(round_.candidates_folder, image, replace(
-        Lineage.read(old), name=new, round=round_.number, width=image.width, height=image.height, repaired_from=name))
+    if not (path.is_file() and path.with_suffix(".json").is_file()):
+        save_candidate(round_.candidates_folder, image, replace(
+            Lineage.read(old), name=new, round=round_.number, width=image.width, height=image.height,
+            repaired_from=name))
+    elif _is_decided(round_.picks, new):
+        return path
     _carry_over(round_, name, new, was_kept)
-    return saved
+    return path
+
+
+def _is_decided(picks: Picks, name: str) -> bool:
+    """Whether anything was decided on a candidate, also if it was undone since."""
+    return name in picks.picks or any(change.candidate == name for step in picks.history for change in step.changes)
 
 
 def _carry_over(round_: Round, old: str, new: str, was_kept: bool) -> None:

@@ -403,7 +403,7 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     """Decide on a round's candidates, write decisions.json, and measure the kept images.
 
     Decisions made from the same images and picks stay as they are in the file, where somebody may have edited them. Of
-    images that were measured before, nothing is measured again.
+    images that were measured before, likeness, tags and the figures marked `per_image` are not measured again.
 
     Args:
         wanted: how many to keep besides the crops.

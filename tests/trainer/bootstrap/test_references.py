@@ -43,6 +43,14 @@ def test_a_later_round_starts_from_the_kept_image_of_the_nearest_angle(tags, nam
     assert LATER.choose(tags.split(", ")).name == name
 
 
+def test_an_image_of_the_users_own_among_the_crops_is_not_a_crop_of_the_face(tmp_path):
+    project = draw_project(tmp_path)
+    save_picture(project.folder / "picture.png", Image.new("RGB", (32, 32), "red"))
+    for name in ("zz-face", "0-my-face"):
+        save_picture(project.crops_folder / f"{name}.png", Image.new("RGB", (32, 32), "blue"))
+    assert References.of(project.round(1)).choose(["close-up"]).name == "2-face"
+
+
 def test_where_only_the_camera_moves_each_round_starts_from_the_original():
     assert LATER.choose(["from behind", "full body"], "camera angles").name == "original"
     assert LATER.choose(["from behind", "full body"], "edit instruction").name == "r1-000"

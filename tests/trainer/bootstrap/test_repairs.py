@@ -1,10 +1,12 @@
 """What is asked for in the gallery: views drawn again, and images repaired elsewhere."""
 
 from dataclasses import asdict, replace
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image, ImageOps
 
+from lora_bootstrap.trainer.bootstrap import repairs
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.planning.view_plan import Source, is_kept, keep_candidates, lineage_of
 from lora_bootstrap.trainer.bootstrap.repairs import (
@@ -95,6 +97,11 @@ def test_tags_follow_a_prompt_that_was_changed(round_, names):
         "zqx", "smile", "wink"]
 
 
+def test_weights_loras_and_embeddings_of_a_prompt_are_not_tags():
+    after = "1girl, (hairpin:1.3), <lora:detail:0.5>, embedding:x, (embedding:y:0.5), (wink, rain:1.2)"
+    assert follow_prompt(["1girl", "hairpin"], "1girl, hairpin", after) == ["1girl", "hairpin", "wink", "rain"]
+
+
 @pytest.mark.parametrize(("values", "says"), [
     ({"seed": -1}, "seed is -1"), ({"seed": True}, "seed is True"), ({"strength": 9}, "strength is 9"),
     ({"strength": float("nan")}, "strength is nan"), ({"prompt": "x" * 20_000}, "at most 10000"),
@@ -143,6 +150,17 @@ def test_a_repaired_image_takes_the_place_of_the_old_one_with_what_was_decided_o
     assert keep_repaired(round_, names[1], large) == new and round_.picks.revision == picks.revision
     with pytest.raises(UserError, match="without a change"):
         keep_repaired(round_, names[1], open_image(old))
+
+
+def test_decisions_that_could_not_be_saved_are_carried_over_by_the_next_run(round_, names, monkeypatch):
+    decide(round_, **{names[1]: {"state": "keep", "note": "hand"}})
+    image = darker(find_candidate(round_, names[1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(repairs, "save_change", Mock(side_effect=UserError("the disk is full")))
+        with pytest.raises(UserError, match="full"):
+            keep_repaired(round_, names[1], image)
+    new = keep_repaired(round_, names[1], image)
+    assert [kept.path for kept in round_.list_kept()] == [new] and round_.picks.picks[new.stem][0].note == "hand"
 
 
 def test_curation_leaves_the_old_one_out_and_does_not_take_the_new_one_for_its_copy(round_, names):

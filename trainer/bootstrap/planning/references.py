@@ -67,7 +67,7 @@ class References:
         project = round_.project
         kept = project.round(round_.number - 1).list_kept() if round_.number > 1 else ()
         folder = project.folder / CROPS
-        parts = {part: path for part in CROP_OF.values() for path in sorted(folder.glob(f"*-{part}.png"))}
+        parts = {part: path for part in CROP_OF.values() if (path := _cut_crop(folder, part))}
         crops = {part: Reference(path.stem, path, tuple(project.config.tags)) for part, path in parts.items()}
         return cls(original_of(project), crops, tuple(
             Reference(item.path.stem, item.path, tuple(item.tags), item.pick) for item in kept))
@@ -104,6 +104,12 @@ def original_of(project: Project) -> Reference:
     if path is None:
         raise UserError(f"the image of project {project.name!r} is gone; run its Bootstrap Project node again.")
     return Reference(ORIGINAL, path, tuple(project.config.tags))
+
+
+def _cut_crop(folder: Path, part: str) -> Path | None:
+    """The crop of a part that `originals.cut_crops` made: `2-face.png`. Other names are a user's own images."""
+    return next((path for path in sorted(folder.glob(f"*-{part}.png"))
+                 if path.stem.removesuffix(f"-{part}").isdecimal()), None)
 
 
 def _framing(tags: Sequence[str]) -> str:
