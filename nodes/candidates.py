@@ -196,7 +196,7 @@ class Drawing:
     """One image to draw: its view, the lineage under which it is saved, and the nodes that draw it.
 
     Attributes:
-        key: what tells its nodes from those of the other images.
+        key: distinguishes its nodes from those of the other images.
     """
 
     key: str

@@ -271,7 +271,7 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
     distance = torch.cdist(read.scenes, read.scenes)
     distance = distance / distance[members][:, members].median().clamp(min=1e-6)
     caps, picked = quotas([candidate.prompt.view for candidate in candidates], count), list(first)
-    if settings.generators == EVEN and len(_named(candidates)) > 1:
+    if settings.generators == EVEN and len(_count_by_generator(candidates)) > 1:
         caps |= _even_shares([name for index in {*members, *first} if (name := candidates[index].generator)], count)
     used = Counter(group for index in first for group in _groups(candidates[index]))
     while rest := [i for i in members if i not in picked]:
@@ -295,7 +295,7 @@ def _has_room(candidate: Candidate, used: Mapping[tuple[str, str], int], caps: M
                if not axes or group[0] in axes)
 
 
-def _named(candidates: Sequence[Candidate]) -> Counter[str]:
+def _count_by_generator(candidates: Sequence[Candidate]) -> Counter[str]:
     """How many images each generator drew, as far as their lineages name it."""
     return Counter(candidate.generator for candidate in candidates if candidate.generator)
 
@@ -318,8 +318,8 @@ def _unmet_shares(candidates: Sequence[Candidate], picked: Sequence[int], count:
                   settings: CurationSettings) -> list[str]:
     """A note for each generator that got less than an even share of the picks, without those that drew nothing in the
     latest round."""
-    drawn, latest = _named(candidates), max((candidate.round for candidate in candidates), default=0)
-    drawing = _named([candidate for candidate in candidates if candidate.round == latest])
+    drawn, latest = _count_by_generator(candidates), max((candidate.round for candidate in candidates), default=0)
+    drawing = _count_by_generator([candidate for candidate in candidates if candidate.round == latest])
     if settings.generators != EVEN or len(drawn) < 2:
         return []
     got, share = Counter(candidates[index].generator for index in picked), count // len(drawn)

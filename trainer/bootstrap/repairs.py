@@ -124,7 +124,7 @@ def list_wished(round_: Round) -> list[WishedView]:
     if not wishes:
         return []
     known = {path.stem: path for path in round_.pictures()}
-    return [_wished(round_, wish, known[wish.candidate]) for wish in _waiting(round_, wishes, known)]
+    return [_plan_wish(round_, wish, known[wish.candidate]) for wish in _waiting(round_, wishes, known)]
 
 
 def change_wishes(round_: Round, add: Iterable[Wish] = (), remove: Iterable[str] = ()) -> None:
@@ -158,7 +158,7 @@ def _name(round_: Round, candidate: str, ending: str) -> str:
     return f"r{round_.number}-{index[1] if index else '000'}-{ending}"
 
 
-def _wished(round_: Round, wish: Wish, picture: Path) -> WishedView:
+def _plan_wish(round_: Round, wish: Wish, picture: Path) -> WishedView:
     old, name = Lineage.read(picture), _name(round_, wish.candidate, wish.id)
     prompt = wish.prompt or old.prompt
     tags = follow_prompt(old.tags, old.prompt, prompt) if old.wording in ("", TAGS) else list(old.tags)
@@ -227,14 +227,14 @@ def _carry_over(round_: Round, old: str, new: str, was_kept: bool) -> None:
     def change(picks: Picks) -> Picks:
         pick = picks.of(old, known[old])
         carried = {"tags": pick.tags, "note": pick.note, "flip": pick.flip,
-                   "crop": _scaled(pick, known[old].size, known[new].size), "state": "keep" if was_kept else ""}
+                   "crop": _scale_crop(pick, known[old].size, known[new].size), "state": "keep" if was_kept else ""}
         changes = [(new, carried)] + ([(old, {"state": "reject"})] if was_kept else [])
         return picks.changed(f"repairing {old}", changes, known)
 
     save_change(round_.picks_file, Picks, change)
 
 
-def _scaled(pick: Pick, old: tuple[int, int], new: tuple[int, int]) -> Box | None:
+def _scale_crop(pick: Pick, old: tuple[int, int], new: tuple[int, int]) -> Box | None:
     """The crop in the pixels of an image of another size; None if that is too small to train on."""
     if pick.crop is None:
         return None

@@ -56,7 +56,7 @@ def asks_to_turn(asked: ViewPrompt, shown: ViewPrompt) -> bool:
 
 def _names_angle(prompt: ViewPrompt) -> bool:
     return prompt.view.get("angle", OWN) != OWN and (
-        not usual_tags(prompt.tags).isdisjoint({**DEGREES, **SIDES}) or FACING in map(normal, prompt.tags))
+        not usual_tags(prompt.tags).isdisjoint({*DEGREES, *SIDES}) or FACING in map(normal, prompt.tags))
 
 
 def _names_height(prompt: ViewPrompt) -> bool:
