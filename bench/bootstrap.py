@@ -136,7 +136,7 @@ def measure_character(name: str, seed: int, wanted: Sequence[tuple[str, str]], o
                            also=[view.prompt.view for view in planned_views(project)])
     for size, prompts in wanted:
         arm = Arm(size, prompts, loras.get(size), datasets.get(size, datasets["4 crops"]))
-        pictures = _draw(backbone, arm, scenes, character, seed)
+        pictures = draw_scenes(backbone, arm, scenes, character, seed)
         _save_sheet(options.work / "drawn" / config.name / f"{arm.name} {arm.prompts}.png", pictures)
         yield {"arm": arm.name, "prompts": arm.prompts, **figures(pictures, scenes, arm.trained_on, judge)}
 
@@ -210,7 +210,9 @@ def _view(scene: world.Scene) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def _draw(backbone: Any, arm: Arm, scenes: Sequence[world.Scene], character: world.Character, seed: int) -> Tensor:
+def draw_scenes(backbone: Any, arm: Arm, scenes: Sequence[world.Scene], character: world.Character,
+                seed: int) -> Tensor:
+    """[N, 3, H, W] in 0..1: what the LoRA of an arm draws of each scene."""
     owned = character.identity if arm.prompts == "trigger" else ()
     head = [TRIGGER] if arm.lora else []
     prompts = [join_tags(head + absorb(world.caption_tags(scene), owned)) for scene in scenes]

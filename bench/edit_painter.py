@@ -16,7 +16,7 @@ import argparse
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from PIL import Image
 from ..sandbox import world
 from ..sandbox.judge import Judge, load_judge
 from ..trainer.backends.diffusers import load_backbone
-from ..trainer.bootstrap.candidates import Lineage, PictureMaker
+from ..trainer.bootstrap.candidates import PictureMaker
 from ..trainer.bootstrap.config import BootstrapConfig
 from ..trainer.bootstrap.loop import run_bootstrap
+from ..trainer.bootstrap.planning.references import ORIGINAL
 from ..trainer.bootstrap.planning.view_plan import Source, keep_candidates, lineage_of, plan_views
 from ..trainer.bootstrap.project import open_project
 from ..trainer.bootstrap.rounds import (
@@ -47,11 +48,11 @@ from ..trainer.pictures.images import pixel_hash
 from ..trainer.training.events import Finished
 from ..trainer.training.loop import train
 from ..trainer.training.presets import preset_config
-from .bootstrap import TRIGGER, Arm, _draw, figures, unseen_scenes
+from .bootstrap import TRIGGER, Arm, draw_scenes, figures, unseen_scenes
 from .report import write_result
 
 TITLE = "Views of an edit model: what each arm draws on unseen views (sandbox judge, percent)"
-ORIGINAL, PAINTER = "original", "edit painter"
+PAINTER = "edit painter"
 TARGETS = {"edit only": (4, 40), "edit + loop": (4, 16, 40)}
 CANDIDATES = {"edit only": (96,), "edit + loop": (48, 96)}
 
@@ -136,11 +137,12 @@ class _Bench:
         return project, data
 
     def _paint(self, project: Project, painter: Painter) -> None:
-        one = project.round(1)
+        round_ = project.round(1)
         for view in plan_views(project, 1).views:
             asked = {axis: tag for axis, tag in view.prompt.view.items() if tag in world.ATTRIBUTES.get(axis, ())}
-            lineage = by_painter(lineage_of(one, view, Source(None, 0.0, f"{PAINTER} {painter}")))
-            keep_candidates(one, lineage, [painter.paint(self.character, asked, view.seed, self.sampler.width)])
+            planned = lineage_of(round_, view, Source(None, 0.0, f"{PAINTER} {painter}"))
+            lineage = replace(planned, generator=PAINTER, reference=ORIGINAL)
+            keep_candidates(round_, lineage, [painter.paint(self.character, asked, view.seed, self.sampler.width)])
 
     def _draw_by_lora(self, project: Project, number: int, lora: Path) -> None:
         maker = PictureMaker(self.backbone, self.sampler, lambda: False)
@@ -174,16 +176,10 @@ class _Bench:
         lora = self._train(f"{project.name}-character", "character", for_character(data, project),
                            project.config.character)
         arm = Arm(name, "trigger", lora, data)
-        drawn = _draw(self.backbone, arm, scenes, self.character, self.seed)
+        drawn = draw_scenes(self.backbone, arm, scenes, self.character, self.seed)
         wrong, marks = grid or ("", "")
         return {"arm": name, "wrong %": wrong, "marks %": marks, "images": len(data),
                 **figures(drawn, scenes, data, self.judge)}
-
-
-def by_painter(lineage: Lineage) -> Lineage:
-    """The lineage as that of an edit of the original, as far as a lineage records what drew it and from which image."""
-    named = {"generator": PAINTER, "reference": ORIGINAL}
-    return replace(lineage, **{item.name: named[item.name] for item in fields(lineage) if item.name in named})
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -103,7 +103,7 @@ def _running_prompt() -> tuple[Mapping[str, Any], str]:
 
 
 def current_run() -> Any:
-    """What tells the Run in progress from others, as far as the host says."""
+    """An id of the Run in progress; None where the host does not say."""
     return getattr(PromptServer.instance, "last_prompt_id", None)
 
 

@@ -61,7 +61,7 @@ class PlannedCandidates:
         """Plan candidates. Those of an earlier Run are forgotten, because it may have been cancelled.
 
         Args:
-            run: what tells one Run of the host from another.
+            run: an id of the host's Run.
         """
         if run != self._run:
             self._run, self._open = run, {}

@@ -24,7 +24,7 @@ from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
 from ..host.stacks import read_stack
-from ..trainer.bootstrap.candidates import Lineage
+from ..trainer.bootstrap.candidates import PARTS, Lineage
 from ..trainer.bootstrap.planning.references import References
 from ..trainer.bootstrap.planning.view_plan import (
     MOST_CFG,
@@ -196,7 +196,7 @@ class Drawing:
     """One image to draw: its view, the lineage under which it is saved, and the nodes that draw it.
 
     Attributes:
-        key: what tells its nodes from those of the other images.
+        key: distinguishes its nodes from those of the other images.
     """
 
     key: str
@@ -212,22 +212,29 @@ class DrawRequest:
         plan: every image of the plan.
         again: the images that a person asked for in the gallery and that are not drawn yet.
         missing: what is not saved yet of both.
-        edits: whether an image is edited, rather than drawn by a LoRA.
+        left: names of candidates that are to be drawn again by what drew them, which is not what draws here.
     """
 
-    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, edits: bool = False,
+    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part,
                  strengthen: Strengthen = lambda *_: None) -> None:
-        self.round_, self.views, self.source, self.part, self.edits = round_, views, source, part, edits
+        self.round_, self.views, self.source, self.part = round_, views, source, part
         self._images = References.of(round_) if part.uses(REFERENCE_SLOT) else None
         self.plan = [Drawing(str(view.index), view, self._lineage(view), part) for view in views.views]
         self._stuck: list[str] = []
-        self.again = [self._again(wished, strengthen) for wished in list_wished(round_)]
+        wishes = list_wished(round_)
+        self.again = [self._again(wished, strengthen) for wished in wishes if self._is_mine(wished)]
+        self.left = [wished.wish.candidate for wished in wishes if not self._is_mine(wished)]
         self.missing = [*(drawing for drawing in self.plan if not is_kept(round_, drawing.lineage)), *self.again]
 
     def _lineage(self, view: PlannedView) -> Lineage:
         images = self._images
         return lineage_of(self.round_, view, self.source,
                           images.choose(view.prompt.tags, view.wording) if images else None)
+
+    def _is_mine(self, wished: WishedView) -> bool:
+        """Whether what drew the old image draws here, as far as both are known. Several nodes may draw for a round."""
+        mine = self.source.generator.partition(PARTS)[0]
+        return not mine or wished.generator in ("", mine)
 
     def _again(self, wished: WishedView, strengthen: Strengthen) -> Drawing:
         planned, strength = self._lineage(wished.view), wished.wish.strength
@@ -246,8 +253,9 @@ class DrawRequest:
         recipe = part.key(contents, file_facts(view.text for view in views.views))
         made_by = find_generator(find, part.end, part.source, lora)
         steps, cfg = (part.settings.get(name, linked.get(name)) for name in FIGURES)
-        source = Source(lora, strength, recipe, steps, cfg, made_by.words, curve=linked.get("curve", ""))
-        return cls(project.round(views.round), views, source, part, edits_image(part, made_by), strengthen)
+        source = Source(lora, strength, recipe, steps, cfg, made_by.words, linked.get("curve", ""),
+                        edits_image(part, made_by))
+        return cls(project.round(views.round), views, source, part, strengthen)
 
     @property
     def headline(self) -> str:
@@ -268,7 +276,10 @@ class DrawRequest:
         if self._stuck:
             found.append(f"{', '.join(self._stuck)} cannot be drawn at the strength that was asked for: no Pick "
                          "Checkpoint before the sampler is linked to LORA_STACK. The workflow's strength is used.")
-        if self.source.lora is None and self.round_.number != REFERENCE and not self.edits:
+        if self.left:
+            found.append(f"{', '.join(self.left)} cannot be drawn again here: another model or service drew them. Run "
+                         "the Save Candidates of that one, or take them back in the gallery.")
+        if self.source.lora is None and self.round_.number != REFERENCE and not self.source.edits:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
 

@@ -76,13 +76,14 @@ class CurateImages(io.ComfyNode):
                     "Also wait if the kept images have drifted from the original, become too alike, or are burnt.")),
                 tagger_input(),
                 clip_vision_input(),
-                io.Combo.Input("generators", options=list(CHOICES["generators"]), default=EVEN, tooltip=(
+                io.Combo.Input("generators", options=list(CHOICES["generators"]), default=EVEN, optional=True,
+                               tooltip=(
                     "even: each generator of the round gets the same share of the picks, so that the look of one does "
                     "not fill the set. free: the best images, whatever drew them.")),
-                io.Boolean.Input("match_colours", default=False, tooltip=(
+                io.Boolean.Input("match_colours", default=False, optional=True, tooltip=(
                     "Keep images of an edit model whose colours have shifted, and match their colours to the crops "
                     "when the dataset is built.")),
-                io.Combo.Input("faces", options=list(CHOICES["faces"]), default="auto", tooltip=(
+                io.Combo.Input("faces", options=list(CHOICES["faces"]), default="auto", optional=True, tooltip=(
                     "Compare faces apart from the whole image. auto: if the original's tags say that it is a "
                     "photograph.")),
             ],

@@ -44,18 +44,18 @@ class LoadCandidate(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, candidate) -> bool | str:
-        return problem(placed, candidate)
+        return problem(find_place, candidate)
 
     @classmethod
     def fingerprint_inputs(cls, candidate) -> Any:
         try:
-            return float("nan") if candidate is None else file_hash(placed(candidate)[1])
+            return float("nan") if candidate is None else file_hash(find_place(candidate)[1])
         except (UserError, OSError):
             return float("nan")
 
     @classmethod
     def execute(cls, candidate) -> io.NodeOutput:
-        _, path = placed(candidate)
+        _, path = find_place(candidate)
         lineage = Lineage.read(path)
         return io.NodeOutput(to_batch(open_image(path)), lineage.prompt, min(lineage.seed, MOST_SEED), candidate,
                              ui=shown_images([path]))
@@ -78,7 +78,7 @@ class SaveRepaired(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, candidate) -> io.NodeOutput:
-        round_, old = placed(candidate)
+        round_, old = find_place(candidate)
         saved = keep_repaired(round_, old.stem, to_pictures(image)[0])
         show_text("\n".join((f"{saved.stem} replaces {old.stem}", *first_of_batch(image, "image"))),
                   cls.hidden.unique_id)
@@ -88,7 +88,7 @@ class SaveRepaired(io.ComfyNode):
         return io.NodeOutput(round_.project, ui=shown_images([saved]))
 
 
-def placed(text: str) -> tuple[Round, Path]:
+def find_place(text: str) -> tuple[Round, Path]:
     """The round and the image of the candidate that a text names: akane/1/r1-007-3fa2c1.
 
     Raises UserError if there is no such candidate.

@@ -25,7 +25,8 @@ FARTHEST = 1000
 @dataclass(frozen=True)
 class Generator:
     """Attributes:
-        words: `base file · LoRA`, or the name of an API node; "" if nothing is known.
+        words: `base file · LoRA`, or the name of an API node; "" if neither a base nor a node is known, because a LoRA
+            alone would count as another generator in each round.
         edits: whether an image is edited, so that no LoRA of the character is needed to explain the result.
     """
 
@@ -47,6 +48,8 @@ def find_generator(find: Callable[[str], Node], end: Any, source: str, lora: Pat
               and link[0] != source and (name := _model_name(find, link))]
     loras = [*([lora.stem] if lora else []), *(name for node in nodes.values() for name in _lora_names(node))]
     edits = bool(services) or any(node["class_type"] in EDITORS for node in nodes.values())
+    if not services and not models:
+        return Generator("", edits)
     named = list(dict.fromkeys(loras))
     more = [f"{len(named) - MOST} more LoRAs"] if len(named) > MOST else []
     return Generator(PARTS.join((*dict.fromkeys((*services, *models)), *named[:MOST], *more)), edits)

@@ -103,7 +103,7 @@ class Part:
         """Add a copy of the part to a graph, and return the link to what it makes.
 
         Args:
-            key: what tells this copy's nodes from those of the others.
+            key: distinguishes this copy's nodes from those of the others.
             values: values of the source's outputs, by slot: constants or links. A slot that is not listed stays linked.
         """
         copies: dict[str, Any] = {}
@@ -239,6 +239,6 @@ def at_strength(part: Part, find: Callable[[str], Node], applies: str, strength:
         return None
     changed = {**node, "inputs": {**node["inputs"], widget: strength}}
     nodes = {applies: changed, **behind.nodes, **part.nodes}
-    links = {id: {value[0] for value in one["inputs"].values() if is_link(value) and value[0] in nodes}
-             for id, one in nodes.items()}
+    links = {id: {value[0] for value in member["inputs"].values() if is_link(value) and value[0] in nodes}
+             for id, member in nodes.items()}
     return replace(part, nodes={id: nodes[id] for id in TopologicalSorter(links).static_order()})

@@ -35,7 +35,7 @@ from lora_bootstrap.trainer.bootstrap.project import ProjectRecord
 from lora_bootstrap.trainer.bootstrap.repairs import list_wished
 from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.files import read_json
+from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
 from lora_bootstrap.trainer.models.sampler import save_picture
 from lora_bootstrap.trainer.pictures.images import open_image
@@ -278,6 +278,18 @@ def test_a_wish_is_drawn_beside_the_plan_at_its_own_strength(drawn, drawing, hos
     assert f"x.keep_0_{plain}" in again and f"x.keep_0_{strong}" not in again
 
 
+def test_a_wish_for_an_image_that_another_model_drew_is_left_to_it(drawn, drawing):
+    nodes, _ = drawing
+    first, second = drawn.round(1).list_candidates()[:2]
+    for path, generator in ((first, "a · style-1"), (second, "qwen edit")):
+        write_json(path.with_suffix(".json"), {**Lineage.read(path).to_dict(), "generator": generator})
+    save_wishes(drawn.round(1), [{"candidate": path.stem, "seed": 5} for path in (first, second)], [])
+    plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
+    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "what is linked", None, {}, nodes.__getitem__)
+    assert [drawing.lineage.again_of for drawing in job.again] == [first.stem]
+    assert job.warnings[0].startswith(f"{second.stem} cannot be drawn again here")
+
+
 def test_a_strength_that_the_graph_cannot_change_is_told(drawn, drawing):
     nodes, _ = drawing
     old = drawn.round(1).list_candidates()[0].stem
@@ -419,6 +431,13 @@ def test_each_view_is_edited_from_its_own_reference_which_its_lineage_names(draw
     image = CandidateView.execute(**{**given, "project": drawn, "after": None}).args[2]
     (face,) = drawn.crops_folder.glob("*-face.png")
     assert torch.equal(image, to_batch(open_image(face)))
+
+
+def test_an_image_drawn_from_the_linked_original_is_recorded_as_an_edit(editing):
+    nodes, save = editing
+    nodes["encode"]["inputs"].pop("image1")
+    told = json.loads(save().expand["x.keep_0"]["inputs"]["lineage"])
+    assert told["edits"] and "reference" not in told
 
 
 def test_a_changed_reference_is_another_image_and_a_plan_of_the_old_one_is_refused(drawn, editing):

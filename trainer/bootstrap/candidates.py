@@ -29,7 +29,7 @@ from .curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""
-_LATER_FIELDS = ("generator", "reference", "reference_hash", "again_of", "repaired_from", "curve")
+_LATER_FIELDS = ("generator", "reference", "reference_hash", "edits", "again_of", "repaired_from", "curve")
 """Fields of a lineage that are written only where they hold something."""
 
 PARTS = " · "
@@ -70,6 +70,8 @@ class Lineage:
     """Name of the image that the edit model was shown; "" if it was shown none of View Prompts."""
     reference_hash: str = ""
     """Hash of that image's pixels."""
+    edits: bool = False
+    """Whether an edit model drew it from an image, be it one of View Prompts or another."""
     again_of: str = ""
     """Name of the candidate whose view a person had drawn again; "" for one that the plan asks for."""
     repaired_from: str = ""
@@ -96,7 +98,7 @@ class Lineage:
     def candidate(self) -> Candidate:
         return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora,
                          repaired_from=self.repaired_from, reference=self.reference,
-                         generator=self.generator.partition(PARTS)[0])
+                         edits=self.edits, generator=self.generator.partition(PARTS)[0])
 
     @property
     def asked_for(self) -> bool:

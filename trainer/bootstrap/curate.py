@@ -49,7 +49,9 @@ class Candidate:
     repaired_from: str = ""
     """Name of the candidate that it replaces, as a repaired copy of it."""
     reference: str = ""
-    """Name of the image that it was drawn from by an edit model; "" if it was drawn from a prompt alone."""
+    """Name of the image of View Prompts that it was drawn from; "" for none."""
+    edits: bool = False
+    """Whether an image was edited, whichever it was."""
     generator: str = ""
     """The model or service that drew it, without its LoRAs; "" if its lineage does not say."""
 
@@ -122,9 +124,10 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     settings, by_hand = settings or CurationSettings(), by_hand or {}
     read = _measure(candidates, pixels, anchors, reference, eye, settings, own_tags)
     prints = metrics.fingerprints(pixels)
-    groups = _without_replaced(candidates, group_copies(prints))
+    replaced = _find_replaced(candidates, by_hand)
+    groups = _without_replaced(candidates, group_copies(prints), replaced)
     copied = copies_of(prints, metrics.fingerprints(anchors))
-    refused = _quality_gate(candidates, pixels, read, settings, copied, groups)
+    refused = _quality_gate(candidates, pixels, read, settings, copied, groups, replaced)
     refuse_edits(candidates, refused, read.edits, settings)
     notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
     notes += ["Faces were not measured: there is no eye for this base."] * (settings.faces == "on" and eye is None)
@@ -156,9 +159,16 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
                     tuple(map(tuple, groups)))
 
 
-def _without_replaced(candidates: Sequence[Candidate], groups: Sequence[Sequence[int]]) -> list[list[int]]:
+def _find_replaced(candidates: Sequence[Candidate], by_hand: Mapping[int, bool]) -> dict[str, str]:
+    """Name of a candidate -> name of the repaired copy that replaces it. One that was rejected by hand replaces none.
+    """
+    return {candidate.repaired_from: candidate.name for index, candidate in enumerate(candidates)
+            if candidate.repaired_from and by_hand.get(index, True)}
+
+
+def _without_replaced(candidates: Sequence[Candidate], groups: Sequence[Sequence[int]],
+                      replaced: Collection[str]) -> list[list[int]]:
     """The groups of near copies without the candidates that a repaired one replaces, which is meant to be like them."""
-    replaced = {candidate.repaired_from for candidate in candidates}
     left = ([index for index in group if candidates[index].name not in replaced] for group in groups)
     return [group for group in left if len(group) > 1]
 
@@ -190,8 +200,7 @@ def _measure(candidates, pixels, anchors, reference, eye, settings, own_tags) ->
 
 
 def _quality_gate(candidates, pixels, read: _Read, settings: CurationSettings, copied: Sequence[bool],
-                  groups: Sequence[Sequence[int]]) -> list[str]:
-    replaced = {candidate.repaired_from: candidate.name for candidate in candidates if candidate.repaired_from}
+                  groups: Sequence[Sequence[int]], replaced: Mapping[str, str]) -> list[str]:
     refused = [f"replaced by {replaced[candidate.name]}, which was repaired" if candidate.name in replaced else ""
                for candidate in candidates]
     twins = {index: group for group in groups for index in group}
@@ -262,7 +271,7 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
     distance = torch.cdist(read.scenes, read.scenes)
     distance = distance / distance[members][:, members].median().clamp(min=1e-6)
     caps, picked = quotas([candidate.prompt.view for candidate in candidates], count), list(first)
-    if settings.generators == EVEN and len(_named(candidates)) > 1:
+    if settings.generators == EVEN and len(_count_by_generator(candidates)) > 1:
         caps |= _even_shares([name for index in {*members, *first} if (name := candidates[index].generator)], count)
     used = Counter(group for index in first for group in _groups(candidates[index]))
     while rest := [i for i in members if i not in picked]:
@@ -286,7 +295,7 @@ def _has_room(candidate: Candidate, used: Mapping[tuple[str, str], int], caps: M
                if not axes or group[0] in axes)
 
 
-def _named(candidates: Sequence[Candidate]) -> Counter[str]:
+def _count_by_generator(candidates: Sequence[Candidate]) -> Counter[str]:
     """How many images each generator drew, as far as their lineages name it."""
     return Counter(candidate.generator for candidate in candidates if candidate.generator)
 
@@ -307,13 +316,15 @@ def _even_shares(generators: Sequence[str], count: int) -> dict[tuple[str, str],
 
 def _unmet_shares(candidates: Sequence[Candidate], picked: Sequence[int], count: int,
                   settings: CurationSettings) -> list[str]:
-    """A note for each generator that got less than an even share of the picks."""
-    drawn = _named(candidates)
+    """A note for each generator that got less than an even share of the picks, without those that drew nothing in the
+    latest round."""
+    drawn, latest = _count_by_generator(candidates), max((candidate.round for candidate in candidates), default=0)
+    drawing = _count_by_generator([candidate for candidate in candidates if candidate.round == latest])
     if settings.generators != EVEN or len(drawn) < 2:
         return []
     got, share = Counter(candidates[index].generator for index in picked), count // len(drawn)
     return [f"{name} drew {got[name]} of the picks; an even share is {share}. Generate "
-            "more candidates with it, or set generators to free." for name in sorted(drawn) if got[name] < share]
+            "more candidates with it, or set generators to free." for name in sorted(drawing) if got[name] < share]
 
 
 def quotas(views: Sequence[Mapping[str, str]], count: int) -> dict[tuple[str, str], int]:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..captions.axes import usual_tags
 from ..captions.tags import same_tag
 from ..captions.views import OWN, ViewPrompt
 from ..datasets.retouch import lab_statistics, match_colours
@@ -31,16 +32,9 @@ from ..measures.subject import (
 )
 from ..pictures.crops import find_face
 from ..pictures.images import to_image, to_tensor
+from ..views.turns import asks_to_turn
 from .config import CurationSettings
 
-TURNS = ("angle", "height")
-"""Axes of a view that turn the character."""
-FRONT = ("front view", "looking at viewer", "straight-on", "eye level", "slightly from above")
-"""Angles that are near to what an image shows whose tags name no angle."""
-TURNED = ("from side", "from behind", "from above", "from below", "three-quarter view", "facing left", "facing right",
-          "profile")
-FACELESS = ("from behind", "back-left quarter", "back-right quarter")
-"""Angles at which no face is seen."""
 COLOUR_AXES = ("style", "lighting")
 """Where a view asks for another of these, other colours and another texture are wanted."""
 SAME_COLOURS = 2.5
@@ -58,6 +52,8 @@ class Drawn(Protocol):
     def prompt(self) -> ViewPrompt: ...
     @property
     def reference(self) -> str: ...
+    @property
+    def edits(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class EditFigures:
 
 def is_edited(candidate: Drawn) -> bool:
     """Whether it was drawn from an image. What is compared with the base's own images means nothing for it."""
-    return bool(candidate.reference)
+    return candidate.edits or bool(candidate.reference)
 
 
 def measure_edits(candidates: Sequence[Drawn], pixels: Tensor, anchors: Tensor,
@@ -98,31 +94,20 @@ def measure_edits(candidates: Sequence[Drawn], pixels: Tensor, anchors: Tensor,
         return EditFigures()
     subjects = {index: read_subject(to_image(pixels[index])) for index in edited}
     originals = [read_subject(to_image(anchor)) for anchor in anchors]
+    original = ViewPrompt(tuple(own_view), {})
     places = {candidate.name: index for index, candidate in enumerate(candidates)}
     pose: dict[int, float] = {}
     for index in edited:
-        left = originals if asks_to_turn(candidates[index].prompt.view, own_view) else []
+        asked = candidates[index].prompt
+        left = originals if asks_to_turn(asked, original) else []
         place = places.get(candidates[index].reference)
-        if place is not None and asks_to_turn(candidates[index].prompt.view, candidates[place].prompt.view.values()):
+        if place is not None and asks_to_turn(asked, candidates[place].prompt):
             left = [*left, subjects.get(place) or read_subject(to_image(pixels[place]))]
         if left:
             pose[index] = max(same_pose(subjects[index], other) for other in left)
     alike = [index for index in edited if keeps_colours(candidates[index].prompt.view, own_view)]
     return EditFigures(pose, {index: colour_shift(subjects[index], originals) for index in alike},
                        {index: detail_change(subjects[index], originals) for index in alike})
-
-
-def asks_to_turn(view: Mapping[str, str], shown: Collection[str]) -> bool:
-    """Whether a view asks for an angle other than what an image with these tags shows."""
-    return bool(_other_angle(view, shown))
-
-
-def _other_angle(view: Mapping[str, str], shown: Collection[str]) -> str:
-    """The angle that a view asks for, if it is not that of an image with these tags; else ""."""
-    known = {same_tag(OWN), *map(same_tag, shown)}
-    if known.isdisjoint(TURNED):
-        known |= set(FRONT)
-    return next((view[axis] for axis in TURNS if axis in view and same_tag(view[axis]) not in known), "")
 
 
 def keeps_colours(view: Mapping[str, str], shown: Collection[str]) -> bool:
@@ -142,7 +127,7 @@ def refuse_edits(candidates: Sequence[Drawn], refused: list[str], figures: EditF
 def _edit_reason(candidate: Drawn, index: int, figures: EditFigures, settings: CurationSettings) -> str:
     pose, shift, change = (values.get(index, 0.0) for values in (figures.pose, figures.colours, figures.detail))
     if pose > settings.pose_limit:
-        return f"did not turn: its pose is {pose:.2f} like the original's, above {settings.pose_limit:.2f}"
+        return f"did not turn: its pose is as before (likeness {pose:.2f}, above {settings.pose_limit:.2f})"
     if shift > settings.colour_limit and not settings.match_colours:
         return f"the colours are shifted by {shift:.1f} from the crops', above {settings.colour_limit:g}"
     if -change > settings.detail_limit:
@@ -186,7 +171,7 @@ def face_likeness(candidates: Sequence[Drawn], pixels: Tensor, anchors: Tensor,
     """([N] likeness of each face to the crops' faces, NaN where the view shows none; that of the crops' faces to each
     other, [A])."""
     shown = [index for index, candidate in enumerate(candidates)
-             if candidate.prompt.view.get("angle") not in FACELESS]
+             if "from behind" not in usual_tags(candidate.prompt.tags)]
     result = torch.full((len(candidates),), float("nan"))
     own = eye.embed(_faces(anchors))
     if shown:

@@ -252,8 +252,9 @@ class _Bootstrap:
     def _draw_again(self, number: int, lora: Path) -> Generator[Event, None, list[Path]]:
         """Draw what a person asked for in the gallery."""
         round_, curve = self.project.round(number), self.config.curve
-        source = Source(lora, self.config.candidate_strengths[0], "", curve=curve.text if curve else "")
-        asked = [wished.lineage(lineage_of(round_, wished.view, source), wished.wish.strength)
+        strengths, words = self.config.candidate_strengths, curve.text if curve else ""
+        asked = [wished.lineage(lineage_of(round_, wished.view, Source(
+                     lora, strengths[wished.view.index % len(strengths)], "", curve=words)), wished.wish.strength)
                  for wished in list_wished(round_)]
         return (yield from self.pictures.make_again(f"round {number} again", round_.candidates_folder, asked, lora,
                                                     curve))

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from ..captions.sentences import TAGS
-from ..captions.tags import same_tag, split_tags
+from ..captions.tags import read_tags, same_tag
 from ..captions.views import ViewPrompt
 from ..common.errors import UserError
 from ..common.revisions import Revisioned, save_change
@@ -33,6 +33,7 @@ MOST_WISHES = 500
 LONGEST_PROMPT = 10_000
 MOST_STRENGTH = 4.0
 _INDEX = re.compile(r"r\d+-(\d+)")
+_CALL = re.compile(r"<[^<>]*>")
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,16 @@ class Wishes(Revisioned):
 
 @dataclass(frozen=True)
 class WishedView:
-    """A wish as a round draws it."""
+    """A wish as a round draws it.
+
+    Attributes:
+        generator: the model or service that drew the old candidate, as `Candidate.generator`.
+    """
 
     wish: Wish
     view: PlannedView
     name: str
+    generator: str = ""
 
     def lineage(self, planned: Lineage, strength: float | None = None) -> Lineage:
         """What is written beside the image.
@@ -118,7 +124,7 @@ def list_wished(round_: Round) -> list[WishedView]:
     if not wishes:
         return []
     known = {path.stem: path for path in round_.pictures()}
-    return [_wished(round_, wish, known[wish.candidate]) for wish in _waiting(round_, wishes, known)]
+    return [_plan_wish(round_, wish, known[wish.candidate]) for wish in _waiting(round_, wishes, known)]
 
 
 def change_wishes(round_: Round, add: Iterable[Wish] = (), remove: Iterable[str] = ()) -> None:
@@ -152,21 +158,25 @@ def _name(round_: Round, candidate: str, ending: str) -> str:
     return f"r{round_.number}-{index[1] if index else '000'}-{ending}"
 
 
-def _wished(round_: Round, wish: Wish, picture: Path) -> WishedView:
+def _plan_wish(round_: Round, wish: Wish, picture: Path) -> WishedView:
     old, name = Lineage.read(picture), _name(round_, wish.candidate, wish.id)
     prompt = wish.prompt or old.prompt
     tags = follow_prompt(old.tags, old.prompt, prompt) if old.wording in ("", TAGS) else list(old.tags)
     shown = {axis: tag for axis, tag in old.view.items() if tag in tags or tag not in old.tags}
     view = PlannedView(int(name.split("-")[1]), ViewPrompt(tuple(tags), shown), prompt, wish.seed, old.wording)
-    return WishedView(wish, view, name)
+    return WishedView(wish, view, name, old.candidate.generator)
 
 
 def follow_prompt(tags: Iterable[str], before: str, after: str) -> list[str]:
     """The tags of an image whose prompt was changed by hand: what was taken out of the prompt goes, what was added
-    comes."""
-    old, new = ({same_tag(tag): tag for tag in split_tags(text)} for text in (before, after))
+    comes. Weights, LoRAs in angle brackets and embeddings are not tags."""
+    old, new = ({same_tag(tag): tag for tag in _prompt_tags(text)} for text in (before, after))
     kept = [tag for tag in tags if same_tag(tag) not in old.keys() - new.keys()]
     return [*kept, *(tag for key, tag in new.items() if key not in old)]
+
+
+def _prompt_tags(prompt: str) -> list[str]:
+    return [tag for tag in read_tags(_CALL.sub("", prompt)) if not tag.lower().startswith("embedding:")]
 
 
 # -- what was repaired elsewhere ---------------------------------------------------------------------------------------
@@ -195,13 +205,20 @@ def keep_repaired(round_: Round, name: str, image: Image.Image) -> Path:
         raise UserError(f"the image is {name} itself, without a change. Link what your nodes make of it.")
     new = _name(round_, name, digest[:8])
     path = round_.candidates_folder / f"{new}.png"
-    if path.is_file() and path.with_suffix(".json").is_file():
-        return path
     was_kept = any(kept.path == old for kept in round_.list_kept())
-    saved = save_candidate(round_.candidates_folder, image, replace(
-        Lineage.read(old), name=new, round=round_.number, width=image.width, height=image.height, repaired_from=name))
+    if not (path.is_file() and path.with_suffix(".json").is_file()):
+        save_candidate(round_.candidates_folder, image, replace(
+            Lineage.read(old), name=new, round=round_.number, width=image.width, height=image.height,
+            repaired_from=name))
+    elif _is_decided(round_.picks, new):
+        return path
     _carry_over(round_, name, new, was_kept)
-    return saved
+    return path
+
+
+def _is_decided(picks: Picks, name: str) -> bool:
+    """Whether anything was decided on a candidate, also if it was undone since."""
+    return name in picks.picks or any(change.candidate == name for step in picks.history for change in step.changes)
 
 
 def _carry_over(round_: Round, old: str, new: str, was_kept: bool) -> None:
@@ -210,14 +227,14 @@ def _carry_over(round_: Round, old: str, new: str, was_kept: bool) -> None:
     def change(picks: Picks) -> Picks:
         pick = picks.of(old, known[old])
         carried = {"tags": pick.tags, "note": pick.note, "flip": pick.flip,
-                   "crop": _scaled(pick, known[old].size, known[new].size), "state": "keep" if was_kept else ""}
+                   "crop": _scale_crop(pick, known[old].size, known[new].size), "state": "keep" if was_kept else ""}
         changes = [(new, carried)] + ([(old, {"state": "reject"})] if was_kept else [])
         return picks.changed(f"repairing {old}", changes, known)
 
     save_change(round_.picks_file, Picks, change)
 
 
-def _scaled(pick: Pick, old: tuple[int, int], new: tuple[int, int]) -> Box | None:
+def _scale_crop(pick: Pick, old: tuple[int, int], new: tuple[int, int]) -> Box | None:
     """The crop in the pixels of an image of another size; None if that is too small to train on."""
     if pick.crop is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import zip_longest
@@ -76,7 +77,8 @@ def write_report(project: ProjectRecord, root: Path) -> Path:
             f"<main>{''.join(parts)}</main></html>\n")
     path = project.folder / "report.html"
     for place in dict.fromkeys(map(str, (root, root.resolve()))):  # the page is shown to others
-        page = page.replace(f"{_text(place)}{os.sep}", "")
+        paths = re.compile(rf'(="data:[^"]*")|(?<![\w/.-]){re.escape(_text(place) + os.sep)}')  # images are no texts
+        page = paths.sub(lambda found: found[1] or "", page)
     write_text(path, page)
     return path
 
@@ -126,7 +128,8 @@ def _head(project: ProjectRecord, root: Path) -> str:
     settings = BootstrapConfig.from_dict(project.settings)
     notebook = Notebook.of(project.folder)
     lora = _fact(project, "character", "lora") or _find_lora(project, root)
-    first = next(iter(sorted(crops_folder(project.folder).glob("*.png"))), None)
+    crops = sorted(path for path in crops_folder(project.folder).glob("*.png") if not path.is_symlink())
+    first = next(iter(crops), None)
     picture = f'<img src="{data_uri(first, 360)}" alt="The original image">' if first else ""
     alert = f'<p class="alert">{_text(project.stopped_because)}</p>' if project.stopped_because else ""
     notes = "".join(f"<li>{_text(note)}</li>" for note in project.notes if note != project.stopped_because)

@@ -403,7 +403,7 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     """Decide on a round's candidates, write decisions.json, and measure the kept images.
 
     Decisions made from the same images and picks stay as they are in the file, where somebody may have edited them. Of
-    images that were measured before, nothing is measured again.
+    images that were measured before, likeness, tags and the figures marked `per_image` are not measured again.
 
     Args:
         wanted: how many to keep besides the crops.
@@ -466,7 +466,7 @@ def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
         subjects = [read_subject(crop.load()) for crop in crops] if matched else []
         with fill_folder(round_.dataset_folder, key) as new:
             originals.save_round(new, crops, [
-                (_finished(item, subjects if item in matched else ()), item.caption,
+                (_finish_image(item, subjects if item in matched else ()), item.caption,
                  item.lineage.to_dict() | {"tags": list(item.tags)}) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
     dataset = load_folder(round_.dataset_folder)
@@ -482,7 +482,7 @@ def _is_edited(item: KeptCandidate, project: Project) -> bool:
     return is_edited(candidate) and keeps_colours(candidate.prompt.view, project.roles.view)
 
 
-def _finished(item: KeptCandidate, originals: Sequence[Subject]) -> Image.Image:
+def _finish_image(item: KeptCandidate, originals: Sequence[Subject]) -> Image.Image:
     """The image as it is trained on; its colours are matched to those of the originals, if there are any."""
     picture = item.pick.apply_to(open_image(item.path))
     return match_to_crops(picture, originals) if originals else picture

@@ -82,7 +82,7 @@ def find_marks(anchors: Tensor, reference: Tensor | None) -> tuple[Marks | None,
     strange = torch.cat([level.flatten() for level in levels]).gt(limit).float().mean().item()
     if strange == 0:
         return None, ("Marks were not measured: the base's own images hold all that the original shows, as far as "
-                      "colours of small patches tell.")
+                      "can be seen from the colours of small patches.")
     if strange > MOST_STRANGE:
         return None, (f"Marks were not measured: {strange:.0%} of the original is unlike the base's own images, so "
                       "what no tag names does not stand out.")

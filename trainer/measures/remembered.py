@@ -148,7 +148,7 @@ def _hash(row: Tensor) -> str:
 
 def _read(path: Path) -> dict[str, dict[str, Tensor]]:
     """The stored figures; {} where there are none that can be read."""
-    with suppress(OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError):
+    with suppress(OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, SafetensorError):
         if path.is_file():
             with safe_open(path, "pt") as file:
                 said = file.metadata() or {}

@@ -34,6 +34,12 @@ def test_loras_that_loaders_apply_are_named(loader, words):
     assert found(nodes).words == words
 
 
+def test_a_lora_without_a_known_base_is_not_named_as_the_generator():
+    nodes = drawing_graph()
+    nodes["base"] = {"class_type": "DiffusersLoader", "inputs": {"model_path": "folder"}}
+    assert found(nodes, lora=Path("loras/akane-style-1.safetensors")).words == ""
+
+
 @pytest.mark.parametrize("kind", generator.EDITORS)
 def test_a_node_that_shows_an_image_to_the_model_edits(kind):
     nodes = drawing_graph()

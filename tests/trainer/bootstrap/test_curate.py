@@ -17,12 +17,14 @@ from lora_bootstrap.trainer.bootstrap.curate import (
 )
 from lora_bootstrap.trainer.bootstrap.gates import match_to_crops, measure_edits, refuse_edits
 from lora_bootstrap.trainer.captions.roles import tag_roles
-from lora_bootstrap.trainer.captions.views import VOCABULARIES, ViewPrompt, view_prompts
+from lora_bootstrap.trainer.captions.views import VOCABULARIES, ViewPrompt, view_prompt, view_prompts
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.measures.likeness import leave_one_out
 from lora_bootstrap.trainer.measures.pixels import resize_pixels
 from lora_bootstrap.trainer.measures.subject import colour_shift, read_subject
 from lora_bootstrap.trainer.pictures.images import to_image
+from lora_bootstrap.trainer.views.turns import asks_to_turn
+from lora_bootstrap.trainer.views.wordings import EDIT_WORDINGS
 
 AKANE = world.HELD_OUT["akane"]
 STRANGER = world.HELD_OUT["mizuki"]
@@ -256,8 +258,8 @@ def test_of_the_same_views_with_and_without_the_mark_those_with_it_are_picked(ca
 
 def edited_round(scenes, generators=("qwen edit",), reference="original"):
     """Candidates that an edit model drew: (the angle asked for, the scene that it shows) of each."""
-    return [Candidate(f"e{place:02d}", ViewPrompt(("1girl",), {"angle": asked, "style": scene.style}), place, 1, "",
-                      reference=reference, generator=generators[place % len(generators)])
+    return [Candidate(f"e{place:02d}", ViewPrompt(("1girl", asked), {"angle": asked, "style": scene.style}), place, 1,
+                      "", reference=reference, generator=generators[place % len(generators)])
             for place, (asked, scene) in enumerate(scenes)]
 
 
@@ -278,6 +280,29 @@ def test_an_edit_that_keeps_the_pose_before_another_background_did_not_turn():
     refuse_edits(edited_round(scenes), refused, figures, CurationSettings())
     assert [reason.startswith("did not turn") for reason in refused] == [True] * 2 + [False] * 3
     assert 4 not in figures.pose
+
+
+@pytest.mark.parametrize(("wording", "view", "own", "turns"), [
+    ("edit instruction", {"angle": "own", "height": "eye level"}, "from side", False),
+    ("edit instruction", {"angle": "facing left", "height": "eye level"}, "from side, facing right", True),
+    ("edit instruction", {"angle": "three-quarter left"}, "three-quarter view", False),
+    ("edit instruction", {"angle": "front view", "height": "eye level"}, "from above", True),
+    ("camera angles", {"angle": "right side", "height": "eye level"}, "from side", False),
+    ("camera angles", {"angle": "front-right quarter"}, "three-quarter view", False),
+    ("camera angles", {"angle": "front view", "height": "slightly from above"}, "front view", False),
+    ("camera angles", {"angle": "front view", "height": "from above"}, "front view", True),
+    ("tags", {"angle": "looking at viewer"}, "from side, looking at viewer", False),
+    ("tags", {"angle": "from above"}, "from side", True)])
+def test_an_angle_and_a_height_are_asked_for_only_where_the_original_does_not_show_them(wording, view, own, turns):
+    booru = VOCABULARIES["booru"]
+    words = EDIT_WORDINGS[wording].vocabulary(booru) if wording in EDIT_WORDINGS else booru
+    original = ViewPrompt(tuple(own.split(", ")), {})
+    assert asks_to_turn(view_prompt(view, tag_roles(("1girl", *original.tags), booru), words), original) == turns
+
+
+def test_a_front_view_drawn_from_a_kept_three_quarter_view_asks_to_turn():
+    kept = ViewPrompt(("three-quarter view", "facing left"), {"angle": "three-quarter left"})
+    assert asks_to_turn(ViewPrompt(("front view",), {"angle": "front view"}), kept)
 
 
 def test_an_edit_of_a_kept_image_is_compared_with_that_image_too():
@@ -336,12 +361,26 @@ def test_each_generator_gets_its_share_and_what_one_lacks_goes_to_the_others(can
     assert drawn_by("a" * 20 + "b" * 4, "free")[1] == drawn_by("a" * 24)[1]
 
 
+def test_a_generator_that_drew_only_in_an_earlier_round_is_not_asked_for_more(candidates, drawings, anchors):
+    named = [replace(one, generator="ab"[place >= 23], round=1 + (place < 23)) for place, one in enumerate(candidates)]
+    assert not any("an even share" in note for note in curate(named, drawings, anchors, count=12).notes)
+
+
+def test_an_edit_without_a_reference_of_ours_is_known_as_an_edit(candidates, drawings, anchors):
+    muted = drawings * 0.3 + 0.35
+    edited = [replace(one, edits=True) for one in candidates]
+    assert not any("burn_z" in decision.scores for decision in curate(
+        edited, drawings, anchors, count=20, reference=muted).decisions)
+
+
 def test_faces_of_a_photograph_are_compared_and_never_from_behind(candidates, drawings, anchors, views):
     behind = next(place for place, view in enumerate(views) if view.view["angle"] == "from behind")
     front = next(place for place, view in enumerate(views) if view.view["angle"] == "front view")
-    few, pixels = [candidates[behind], candidates[front]], drawings[[behind, front]]
+    quarter = replace(candidates[behind], prompt=ViewPrompt(("from behind", "facing left"), {
+        "angle": "back quarter left"}))
+    few, pixels = [candidates[behind], candidates[front], quarter], drawings[[behind, front, behind]]
     curation = curate(few, pixels, anchors[:1], count=2, eye=HairEye(), own_tags=("photo",))
-    assert ["face_likeness" in decision.scores for decision in curation.decisions] == [False, True]
+    assert ["face_likeness" in decision.scores for decision in curation.decisions] == [False, True, False]
     plain = curate(few, pixels, anchors[:1], count=2, eye=HairEye())
     assert not any("face_likeness" in decision.scores for decision in plain.decisions)
 

@@ -251,6 +251,15 @@ def test_what_the_gallery_asks_for_is_drawn_once_and_stays(config, tmp_path, tra
         assert drawn.steps and drawn.parent_lora and wished.name in round_.read_decisions().decisions
 
 
+def test_a_view_drawn_again_without_a_strength_has_that_of_its_view(config, tmp_path, training):
+    config = replace(config, targets=(3, 8), candidates=(6,), candidate_strengths=(0.6, 0.8))
+    run(config, tmp_path)
+    round_ = Project.load(tmp_path / "out" / "bootstrap" / "zqx").round(1)
+    change_wishes(round_, [Wish.of({"candidate": round_.list_candidates()[1].stem, "seed": 5})])
+    run(config, tmp_path)
+    assert [lineage.strength for lineage in map(Lineage.read, round_.list_candidates()) if lineage.asked_for] == [0.8]
+
+
 def test_a_users_changed_decision_is_honoured(config, tmp_path, training):
     run(config, tmp_path)
     file = tmp_path / "out" / "bootstrap" / "zqx" / "round_2" / "decisions.json"

@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.bootstrap.picks import Pick
-from lora_bootstrap.trainer.bootstrap.planning.references import Reference, References, Turn, original_of
+from lora_bootstrap.trainer.bootstrap.planning.references import Reference, References, original_of
 from lora_bootstrap.trainer.bootstrap.planning.view_plan import Source, keep_candidates, lineage_of, plan_views
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.sampler import save_picture
+from lora_bootstrap.trainer.views.turns import Turn
 
 from ...helpers.drawn_project import draw_project
 
@@ -40,6 +41,14 @@ def test_a_close_view_starts_from_a_crop_and_others_from_the_whole_image(tags, n
     ("front view, full body", "original"), ("front view, close-up", "2-face")])
 def test_a_later_round_starts_from_the_kept_image_of_the_nearest_angle(tags, name):
     assert LATER.choose(tags.split(", ")).name == name
+
+
+def test_an_image_of_the_users_own_among_the_crops_is_not_a_crop_of_the_face(tmp_path):
+    project = draw_project(tmp_path)
+    save_picture(project.folder / "picture.png", Image.new("RGB", (32, 32), "red"))
+    for name in ("zz-face", "0-my-face"):
+        save_picture(project.crops_folder / f"{name}.png", Image.new("RGB", (32, 32), "blue"))
+    assert References.of(project.round(1)).choose(["close-up"]).name == "2-face"
 
 
 def test_where_only_the_camera_moves_each_round_starts_from_the_original():

@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from lora_bootstrap.trainer.bootstrap import report
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.curate import RoundFigures
-from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, open_project
+from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, crops_folder, open_project
 from lora_bootstrap.trainer.bootstrap.report import write_report
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
@@ -112,6 +114,23 @@ def test_a_path_in_the_project_that_leads_out_of_the_output_folder_is_not_read(p
     project.record_stage(StageRecord("grid", "Grid", "", 0.0, "now", {"sheet": "../secret.png"}), reused=False)
     page = write_report(project, tmp_path).read_text()
     assert "Strength grid" not in page and "which is not in" in page
+
+
+def test_the_output_folder_is_left_out_of_texts_and_never_of_images(project, tmp_path, monkeypatch):
+    image = f"data:image/png;base64,AA{tmp_path.name}/BB"
+    monkeypatch.setattr(report, "data_uri", lambda *_: image)
+    monkeypatch.chdir(tmp_path.parent)
+    project.notes.append(f"see {tmp_path.name}/loras/p")
+    page = write_report(project, Path(tmp_path.name)).read_text()
+    assert image in page and "see loras/p" in page
+
+
+def test_a_crop_that_is_a_link_is_in_no_part_of_the_report(project, tmp_path):
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "secret.png")
+    crop = crops_folder(project.folder) / "1-whole.png"
+    crop.parent.mkdir(parents=True)
+    crop.symlink_to(tmp_path / "secret.png")
+    assert "The original image" not in write_report(project, tmp_path).read_text()
 
 
 def test_two_that_save_one_project_keep_what_the_other_recorded(project):

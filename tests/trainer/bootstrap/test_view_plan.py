@@ -117,6 +117,14 @@ def test_the_same_image_under_another_key_keeps_the_name_by_which_it_was_picked(
     assert drawn != path and len(one.list_candidates()) == 2 and is_kept(one, other) and is_kept(one, new)
 
 
+def test_an_image_of_an_earlier_version_is_known_again_though_its_curve_was_not_recorded(project):
+    one, view = project.round(1), plan_views(project, 1).views[3]
+    lineage = lineage_of(one, view, Source(None, 0.0, "recipe", curve="0 1, 1 0.5"))
+    old = replace(lineage, name="r1-003-abcdef", curve="")
+    keep_candidates(one, old, [Image.new("RGB", (8, 8), "red")])
+    assert is_kept(one, lineage)
+
+
 def test_every_picture_of_a_batch_is_kept(project):
     one, view = project.round(1), plan_views(project, 1).views[0]
     lineage = lineage_of(one, view, Source(None, 0.0, "recipe"))

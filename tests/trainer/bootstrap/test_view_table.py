@@ -6,6 +6,7 @@ from lora_bootstrap.trainer.bootstrap.planning.view_table import count_views, pa
 from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.views import AXES, VOCABULARIES, view_prompts
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.views.wordings import EDIT_WORDINGS
 
 SANDBOX = VOCABULARIES["sandbox"]
 TAGS = ("1girl", "red hair", "white dress", "front view", "full body", "smile", "white background", "flat color")
@@ -61,6 +62,19 @@ def test_what_there_is_enough_of_is_asked_for_seldom_and_what_is_missing_more():
     assert count(views, "from behind") > count(plain, "from behind")
     assert any(note.startswith("white background: 4 already there") for note in notes)
     assert any(note.startswith("from behind: none yet") for note in notes)
+
+
+def test_a_caption_counts_for_the_word_that_says_most_and_is_shared_by_words_with_the_same_tags():
+    def notes(wording, axis, caption):
+        words = EDIT_WORDINGS[wording].vocabulary(VOCABULARIES["booru"])
+        return [note.split(",")[0] for note in steer_axes({axis: words.axes[axis]}, [caption] * 8, 12, words.said)[1]
+                if "already" in note]
+
+    assert notes("edit instruction", "angle", "three-quarter view, facing left") == [
+        "three-quarter left: 8 already there"]
+    assert notes("edit instruction", "angle", "from behind, facing left") == ["back quarter left: 8 already there"]
+    assert notes("camera angles", "height", "from above") == [
+        "slightly from above: 4 already there", "from above: 4 already there"]
 
 
 def test_the_guides_shares_are_met_where_the_table_asks_for_less():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from lora_bootstrap.trainer.measures import pixels as metrics
 from lora_bootstrap.trainer.measures.remembered import RememberedEye, remember_figures
@@ -56,6 +57,14 @@ def test_another_model_of_the_same_name_measures_anew(images, tmp_path):
         with remember_figures(tmp_path / "figures") as store:
             read = RememberedEye(CountingEye(factor=factor), store).embed(images)
         torch.testing.assert_close(read, images.mean((2, 3)) * factor)
+
+
+def test_a_store_whose_metadata_has_another_shape_is_measured_anew(images, tmp_path):
+    file = tmp_path / "figures"
+    file.write_bytes(save({}, {"version": "1", "places": "[]", "images": "[]"}))
+    with remember_figures(file) as store:
+        metrics.hue_shares(images)
+    assert store.measured == 6
 
 
 def test_a_damaged_store_is_measured_anew_and_images_that_are_gone_leave_it(images, tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 from ...captions.axes import usual_tags
 from ...common.errors import UserError
 from ...pictures.images import open_image, pixel_hash
+from ...views.turns import Turn
 from ...views.wordings import EDIT_WORDINGS
 from ..picks import Pick
 from ..project import CROPS
@@ -20,35 +21,6 @@ from ..rounds import Project, Round
 ORIGINAL = "original"
 CROP_OF: dict[str, str] = {"close-up": "face", "upper body": "upper"}
 """Framing of a view -> the crop of the original that shows it. All other framings are shown the whole image."""
-DEGREES: dict[str, int] = {"from behind": 180, "from side": 90, "three-quarter view": 45, "front view": 0}
-"""How far she is turned from the viewer in a view of that tag."""
-SIDES: dict[str, int] = {"facing left": -1, "facing right": 1}
-BACK_QUARTER = 135
-"""How far she is turned in a view from behind that faces a side."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """How far somebody is turned from the viewer: 0 to 180 degrees, to the left (-1), to the right (1), or to a side
-    that is not known (0)."""
-
-    degrees: int
-    side: int = 0
-
-    @classmethod
-    def of(cls, tags: Sequence[str]) -> Turn:
-        """The turn that these tags say; without any, she faces the viewer."""
-        usual = usual_tags(tags)
-        side = next((sign for tag, sign in SIDES.items() if tag in usual), 0)
-        degrees = next((angle for tag, angle in DEGREES.items() if tag in usual), 90 if side else 0)
-        return cls(BACK_QUARTER if degrees == 180 and side else degrees, side)
-
-    def away(self, other: Turn) -> int:
-        """Degrees from this turn to another; a side that is not known counts as the nearer one."""
-        if self.side * other.side >= 0:
-            return abs(self.degrees - other.degrees)
-        both = self.degrees + other.degrees
-        return min(both, 360 - both)
 
 
 @dataclass(frozen=True)
@@ -95,7 +67,7 @@ class References:
         project = round_.project
         kept = project.round(round_.number - 1).list_kept() if round_.number > 1 else ()
         folder = project.folder / CROPS
-        parts = {part: path for part in CROP_OF.values() for path in sorted(folder.glob(f"*-{part}.png"))}
+        parts = {part: path for part in CROP_OF.values() if (path := _cut_crop(folder, part))}
         crops = {part: Reference(path.stem, path, tuple(project.config.tags)) for part, path in parts.items()}
         return cls(original_of(project), crops, tuple(
             Reference(item.path.stem, item.path, tuple(item.tags), item.pick) for item in kept))
@@ -132,6 +104,12 @@ def original_of(project: Project) -> Reference:
     if path is None:
         raise UserError(f"the image of project {project.name!r} is gone; run its Bootstrap Project node again.")
     return Reference(ORIGINAL, path, tuple(project.config.tags))
+
+
+def _cut_crop(folder: Path, part: str) -> Path | None:
+    """The crop of a part that `originals.cut_crops` made: `2-face.png`. Other names are a user's own images."""
+    return next((path for path in sorted(folder.glob(f"*-{part}.png"))
+                 if path.stem.removesuffix(f"-{part}").isdecimal()), None)
 
 
 def _framing(tags: Sequence[str]) -> str:

@@ -102,6 +102,7 @@ class Source:
         steps, cfg: the sampler's, where the workflow states them.
         generator: what draws, for people. No key depends on it: the recipe says the same more exactly.
         curve: the factor on the strength over the steps, as `Lineage.curve` has it.
+        edits: whether an image is edited.
     """
 
     lora: Path | None
@@ -111,6 +112,7 @@ class Source:
     cfg: float | None = None
     generator: str = ""
     curve: str = ""
+    edits: bool = False
 
 
 def lineage_of(round_: Round, view: PlannedView, source: Source, reference: Reference | None = None) -> Lineage:
@@ -130,7 +132,8 @@ def lineage_of(round_: Round, view: PlannedView, source: Source, reference: Refe
         parent_lora=source.lora.stem if source.lora else "", parent_lora_sha256=digest, strength=strength,
         base=round_.project.config.base, width=0, height=0, steps=source.steps, cfg=source.cfg, recipe=source.recipe,
         wording=view.wording, generator=source.generator, reference=reference.name if reference else "",
-        reference_hash=reference.pixels if reference else "", curve=source.curve)
+        reference_hash=reference.pixels if reference else "", curve=source.curve,
+        edits=source.edits)
 
 
 def is_kept(round_: Round, lineage: Lineage) -> bool:
@@ -140,7 +143,8 @@ def is_kept(round_: Round, lineage: Lineage) -> bool:
         return path.is_file() and path.with_suffix(".json").is_file()
     if path.is_file() and path.with_suffix(".json").is_file():
         return True
-    return any(replace(told, name=lineage.name, width=0, height=0, generator=lineage.generator) == lineage
+    return any(replace(told, name=lineage.name, width=0, height=0, generator=lineage.generator, curve=lineage.curve,
+                       edits=lineage.edits) == lineage
                for _, told in _other_candidates(round_, lineage.name, ""))
 
 

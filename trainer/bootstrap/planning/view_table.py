@@ -84,10 +84,10 @@ def steer_axes(axes: Axes, captions: Sequence[str], target: int,
     result, notes = {}, []
     for axis, weights in axes.items():
         words = {word: () if word == OWN else (said or {}).get(word, (word,)) for word in weights}
-        shown = _count_shown(axis, captions, words)
+        shown, unsaid = _count_shown(axis, captions, words)
         silent = [word for word, tags in words.items() if not tags]
         if silent:  # no tag says it: what shows none of the axis's other tags shows it
-            shown[silent[0]] = max(0, len(captions) - sum(shown.values()))
+            shown[silent[0]] = unsaid
         needs = {}
         for tag, share in _shares(axis, weights).items():
             lacking = share * target - shown.get(tag, 0)
@@ -95,26 +95,34 @@ def steer_axes(axes: Axes, captions: Sequence[str], target: int,
             if tag in silent:
                 continue
             if shown.get(tag, 0) > share * target:
-                notes.append(f"{tag}: {shown[tag]} already there, so it is requested rarely")
+                notes.append(f"{tag}: {shown[tag]:g} already there, so it is requested rarely")
             elif not shown.get(tag, 0) and shown:
                 notes.append(f"{tag}: none yet, so it is requested more often")
         result[axis] = {tag: round(need, 3) for tag, need in needs.items()}
     return result, tuple(notes)
 
 
-def _count_shown(axis: str, captions: Sequence[str], words: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
-    """How many captions say each word.
+def _count_shown(axis: str, captions: Sequence[str],
+                 words: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, float], int]:
+    """(how many captions say each word, how many say none of them).
+
+    Of two words, the one with more tags counts: not `from behind` where the caption says `back quarter left`. Words
+    that have the same tags share the caption.
 
     Args:
         words: word of a view -> the tags that say it together; a word without any is in no caption.
     """
-    counts: dict[str, int] = {}
+    counts: dict[str, float] = {}
+    unsaid = 0
     for caption in captions:
         held = {normal(same_tag(tag)) for tag in split_tags(caption)}
-        for word, tags in words.items():
-            if tags and all(tag in held or _is_said(say_tag(tag, axis), held) for tag in tags):
-                counts[word] = counts.get(word, 0) + 1
-    return counts
+        said = {word: set(tags) for word, tags in words.items()
+                if tags and all(tag in held or _is_said(say_tag(tag, axis), held) for tag in tags)}
+        exact = {word: tags for word, tags in said.items() if not any(tags < others for others in said.values())}
+        for word, tags in exact.items():
+            counts[word] = counts.get(word, 0) + 1 / sum(tags == others for others in exact.values())
+        unsaid += not said
+    return counts, unsaid
 
 
 def _is_said(phrase: str, parts: Collection[str]) -> bool:
