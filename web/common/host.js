@@ -17,12 +17,14 @@ const OWN_EVENTS = {
   marks: "lora_bootstrap.sweep_marks",
 };
 
-/** Names of events: the pack's own, a prompt has begun, a node or a prompt has finished, failed or was cancelled, a
- * prompt is being made or was queued, the lost server is back, the server tells its status, the workflow has changed. */
+/** Names of events: the pack's own, a prompt has begun, a node has finished or shows a text, a prompt has finished,
+ * failed or was cancelled, a prompt is being made or was queued, the lost server is back, the server tells its status,
+ * the workflow has changed. */
 export const EVENTS = {
   ...OWN_EVENTS,
   begun: "execution_start",
   executed: "executed",
+  text: "progress_text",
   success: "execution_success",
   failed: "execution_error",
   cancelled: "execution_interrupted",

@@ -11,10 +11,11 @@ import {
 } from "../common/host.js";
 import { callAfter, showRunAgain } from "../common/mount.js";
 import { colourSockets, styleSockets } from "./colours.js";
-import { toShowAgain } from "./last_runs.js";
+import { nodeOf, toShowAgain } from "./last_runs.js";
 import { markLinked } from "./linked.js";
 import { addPlanLine } from "./plan.js";
 import { fetchLastRuns, tellPanels } from "./routes.js";
+import { NodeTexts } from "./texts.js";
 
 const OURS = "LoraBootstrap_";
 
@@ -27,6 +28,8 @@ let told = null;
  * changes the graph then takes its Redo. */
 const shown = new Set();
 
+const texts = new NodeTexts();
+
 app.registerExtension({
   name: "lora_bootstrap.page",
   setup() {
@@ -34,7 +37,9 @@ app.registerExtension({
     document.addEventListener("copy", copyPlainly);
     // the server gives a new tab its id with the first status, and a restarted one has forgotten all of them
     listen({ [EVENTS.status]: () => announce(), [EVENTS.back]: () => announce(true),
-      [EVENTS.graph]: () => foldAgain(allNodes(app.graph)) }, new AbortController().signal);
+      [EVENTS.graph]: () => foldAgain(allNodes(app.graph)), [EVENTS.text]: noteText,
+      [EVENTS.success]: keepTexts, [EVENTS.failed]: keepTexts, [EVENTS.cancelled]: keepTexts,
+    }, new AbortController().signal);
     announce();
     whenRendererChanges(() => foldAgain(allNodes(app.graph)));
     styleSockets();
@@ -65,15 +70,28 @@ function announce(again = false) {
   });
 }
 
+const rootGraph = () => app.graph?.rootGraph ?? app.graph;
+
+function noteText({ nodeId, text }) {
+  const root = rootGraph();
+  if (nodeOf(root, nodeId)?.comfyClass?.startsWith(OURS)) texts.note(root.id, nodeId, text);
+}
+
+/** Leave the texts of a run in its nodes, once the front end has taken them away. */
+function keepTexts() {
+  setTimeout(() => {
+    for (const [id, text] of texts.of(rootGraph()?.id)) showNodeText(id, text);
+  });
+}
+
 /** Show again what a workflow's nodes showed. Without an answer there is nothing to show, as before the first run. */
 async function showLastRuns() {
-  const root = () => app.graph?.rootGraph ?? app.graph;
-  const workflow = root()?.id;
+  const workflow = rootGraph()?.id;
   const answer = workflow ? await fetchLastRuns(workflow, latestTabId()).catch(() => null) : null;
-  if (!answer || root()?.id !== workflow) return;
+  if (!answer || rootGraph()?.id !== workflow) return;
   const isFirst = !shown.has(workflow);
   shown.add(workflow);
-  for (const { id, node, text, told: output } of toShowAgain(root(), answer.nodes)) {
+  for (const { id, node, text, told: output } of toShowAgain(rootGraph(), answer.nodes)) {
     if (text) showNodeText(id, text);
     if (output && isFirst) showRunAgain(node, output);
   }

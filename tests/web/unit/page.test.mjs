@@ -13,6 +13,7 @@ await import("../../../web/page/extension.js");
 const { rememberOnNode } = await import("../../../web/common/mount.js");
 
 const { nodeOf, toShowAgain } = await import("../../../web/page/last_runs.js");
+const { NodeTexts } = await import("../../../web/page/texts.js");
 
 const audit = { id: 7, comfyClass: "LoraBootstrap_AuditDataset", widgets: [
   { name: "folder", value: "akane" }, { name: "resolution", value: 0 }] };
@@ -77,4 +78,15 @@ test("a run is shown again once, without a step to undo: Undo opens the workflow
   root.id = "another";
   await open(runs);
   assert.deepEqual(told, ["x", "x"]);
+});
+
+test("the texts of a workflow's nodes are kept until another workflow's are shown", () => {
+  const texts = new NodeTexts();
+  texts.note("a", 7, "20 images");
+  texts.note("a", "7", "28 images");
+  texts.note("a", "12:5", "no LoRA");
+  assert.deepEqual(texts.of("a"), [["7", "28 images"], ["12:5", "no LoRA"]]);
+  assert.deepEqual(texts.of("b"), []);
+  texts.note("b", 7, "3 images");
+  assert.deepEqual([texts.of("a"), texts.of("b")], [[], [["7", "3 images"]]]);
 });
