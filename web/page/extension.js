@@ -80,7 +80,10 @@ function noteText({ nodeId, text }) {
 /** Leave the texts of a run in its nodes, once the front end has taken them away. */
 function keepTexts() {
   setTimeout(() => {
-    for (const [id, text] of texts.of(rootGraph()?.id)) showNodeText(id, text);
+    if (rootGraph() !== app.graph) return; // a subgraph is open, whose nodes have the same ids
+    for (const [id, text] of texts.of(rootGraph()?.id)) {
+      if (!id.includes(":") && text.replace(WITHOUT_WIDTH, "")) showNodeText(id, text);
+    }
   });
 }
 
