@@ -13,6 +13,8 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -81,6 +83,21 @@ def post_file(path: str) -> Callable[[Answer], Answer]:
 async def aside(work: Callable[[], Any]) -> Any:
     """Run work outside the thread that serves all requests, because there may be ten thousand images."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+async def receive_file(request: web.Request, place: Path, name: str, remedy: str) -> None:
+    """Write the body of a request into a file. Raises Refusal if it is larger than the host takes.
+
+    Args:
+        name, remedy: what the person calls the file, and what to do about its size, for the error.
+    """
+    size, most = 0, round(args.max_upload_size * 2**20)
+    with place.open("wb") as sent:
+        async for part in request.content.iter_chunked(2**18):
+            if (size := size + len(part)) <= most:  # all is read, because a browser reads no answer before
+                await aside(partial(sent.write, part))
+    if size > most:
+        raise Refusal(413, f"{name} is larger than {args.max_upload_size:g} MB; {remedy}")
 
 
 def refusal(status: int, message: str) -> web.Response:

@@ -28,17 +28,14 @@ POST /lora_bootstrap/folder/file?folder=<folder>&wanted=<name>&file=<file>
 
 from __future__ import annotations
 
-from functools import partial
-
 from aiohttp import web
-from comfy.cli_args import args
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.new_files import unnamed_file
 from .. import paths
 from ..folders.uploads import save_upload
 from ..folders.view import folder_thumbnail, folder_view, offered_folders
-from .answers import Refusal, aside, get, post_file, refusal
+from .answers import aside, get, post_file, receive_file, refusal
 
 
 @get("/lora_bootstrap/folders")
@@ -70,14 +67,7 @@ async def get_folder_thumb(request: web.Request) -> web.Response:
 @post_file("/lora_bootstrap/folder/file")
 async def post_folder_file(request: web.Request) -> web.Response:
     folder, wanted, file = (request.query.get(name, "") for name in ("folder", "wanted", "file"))
-    size, most = 0, round(args.max_upload_size * 2**20)
     with unnamed_file(paths.dataset_roots()["input"] / "upload") as temp:
-        with temp.open("wb") as sent:
-            async for part in request.content.iter_chunked(2**18):
-                if (size := size + len(part)) <= most:  # all is read, because a browser hears no answer before
-                    await aside(partial(sent.write, part))
-        if size > most:
-            raise Refusal(413, f"{file} is larger than {args.max_upload_size:g} MB; shrink it, or start ComfyUI with a "
-                               "larger --max-upload-size.")
+        await receive_file(request, temp, file, "shrink it, or start ComfyUI with a larger --max-upload-size.")
         saved = await aside(lambda: save_upload(temp, folder, wanted, file))
     return web.json_response({"folder": saved.folder, "name": saved.name, "known": saved.known})

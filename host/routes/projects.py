@@ -30,7 +30,6 @@ from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
-from comfy.cli_args import args
 
 from ...trainer.bootstrap.notebook import FILE, Notebook
 from ...trainer.bootstrap.project import ProjectRecord
@@ -42,7 +41,7 @@ from ...trainer.records.read_archive import import_project
 from ...trainer.records.write_archive import export_project
 from .. import paths
 from ..events import tell_project
-from .answers import Refusal, aside, get, post, post_file
+from .answers import Refusal, aside, get, post, post_file, receive_file
 from .views.gallery_view import find_project
 
 BODY = 'the body must be {"project": "…", "revision": 0, "goal": "…", "rounds": {"1": "…"}}.'
@@ -81,15 +80,9 @@ async def get_archive(request: web.Request) -> web.StreamResponse:
 @post_file("/lora_bootstrap/project/archive")
 async def post_archive(request: web.Request) -> web.Response:
     file, wanted = request.query.get("file", ""), request.query.get("wanted", "")
-    size, most = 0, round(args.max_upload_size * 2**20)
     with unnamed_file(paths.projects_root() / "upload") as temp:
-        with temp.open("wb") as sent:
-            async for part in request.content.iter_chunked(2**18):
-                if (size := size + len(part)) <= most:  # all is read, because a browser reads no answer before
-                    await aside(partial(sent.write, part))
-        if size > most:
-            raise Refusal(413, f"{file} is larger than {args.max_upload_size:g} MB; start ComfyUI with a larger "
-                               "--max-upload-size, or use lora-bootstrap project import.")
+        await receive_file(request, temp, file, "start ComfyUI with a larger --max-upload-size, or use lora-bootstrap "
+                                                "project import.")
         try:
             done = await aside(lambda: import_project(paths.output_root(), temp, wanted))
         except UserError as error:

@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 
-from lora_bootstrap.host.routes import projects  # noqa: F401 (registers itself)
+from lora_bootstrap.host.routes import answers, projects  # noqa: F401 (registers itself)
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.notebook import Notebook
 
@@ -47,7 +47,7 @@ def test_a_project_is_imported_where_the_folder_of_projects_is_a_link(host):
 
 
 def test_an_upload_that_is_larger_than_the_host_allows_names_the_command_line(host, monkeypatch):
-    monkeypatch.setattr(projects.args, "max_upload_size", 0.001)
+    monkeypatch.setattr(answers.args, "max_upload_size", 0.001)
     ((status, told),) = ask(sending(b"0" * 2000))
     assert status == 413 and "lora-bootstrap project import" in told["error"]
 
