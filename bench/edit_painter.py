@@ -1,7 +1,7 @@
 """What views of an edit model bring, measured with one of the drawn world: the edit painter.
 
 `python -m lora_bootstrap.bench.edit_painter --characters 1 --wrong 5 15 30 --marks 50 80 95` writes
-bench/results/edit_painter.md and .json after each character; what is there already is not measured again.
+bench/results/edit_painter.md and .json after each arm; what is there already is not measured again.
 
 The painter draws the asked view of the character. Each trait is wrong with a chance of p, and the mark that no tag
 names is kept with a chance of q. The arms. "loop" is the loop as it is, without the painter. "edit only" picks 36 of 96
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,8 @@ class _Bench:
         self.picture = world.draw(world.Scene(self.character), 512)
         self.sampler = Sampler.of(backbone)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """A row of figures for each arm."""
+    def rows(self, known: Collection[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+        """A row of figures for each arm that is not among the `known` places of the table."""
         loop = self._config("loop", (4, 16, 40), (48, 96))
         for _ in run_bootstrap(loop, self.root, backbone=self.backbone):
             pass
@@ -104,12 +104,12 @@ class _Bench:
         scenes = unseen_scenes(self.character, folder, self.options.views, self.seed)
         made = [folder / f"round_{number}" / "dataset" for number in (2, 1)]
         data = load_folder(next((path for path in made if path.is_dir()), folder / "crops"))
-        yield self._measure("loop", None, Project(folder, loop, self.backbone.family.name), data, scenes)
-        for wrong in self.options.wrong:
-            for marks in self.options.marks:
-                for arm in TARGETS:
-                    project, data = self._edited(arm, Painter(wrong / 100, marks / 100))
-                    yield self._measure(arm, (wrong, marks), project, data, scenes)
+        if ("loop", "", "") not in known:
+            yield self._measure("loop", None, Project(folder, loop, self.backbone.family.name), data, scenes)
+        for arm, wrong, marks in product(TARGETS, self.options.wrong, self.options.marks):
+            if (arm, wrong, marks) not in known:
+                project, data = self._edited(arm, Painter(wrong / 100, marks / 100))
+                yield self._measure(arm, (wrong, marks), project, data, scenes)
 
     def _config(self, name: str, targets: tuple[int, ...], candidates: tuple[int, ...]) -> BootstrapConfig:
         picture = self.root / "pictures" / f"{self.name}.png"
@@ -185,22 +185,18 @@ class _Bench:
 def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     backbone, judge = load_backbone("sandbox"), load_judge()
-    facts = {name: getattr(options, name) for name in ("views", "wrong", "marks", "set_style", "set_character")}
+    facts = {name: getattr(options, name) for name in ("views", "set_style", "set_character")}
     store = options.work / "edit_painter.json"
     measured = read_json(store) if store.exists() else []
     for name in list(world.HELD_OUT)[: options.characters]:
         for seed in range(options.seeds):
             case = {"character": name, "seed": seed, **facts}
-            if any(row["case"] == case for row in measured):
-                continue
-            started, rows = time.monotonic(), []
-            for row in _Bench(name, seed, options, backbone, judge).rows():
-                rows.append({"case": case, **row})
-                print({key: value for key, value in row.items()}, flush=True)
-            measured += rows
-            write_json(store, measured)
-            print(f"{name} seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
-            write_table([row for row in measured if all(row["case"][key] == facts[key] for key in facts)], options)
+            known = {_place(row) for row in measured if row["case"] == case}
+            for row in _Bench(name, seed, options, backbone, judge).rows(known):
+                measured.append({"case": case, **row})
+                write_json(store, measured)
+                print(row, flush=True)
+                write_table([row for row in measured if row["case"].items() >= facts.items()], options)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -217,16 +213,20 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def write_table(measured: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
+def write_table(measured: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
     """The mean of each arm and place of the grid over the characters and seeds."""
-    places = list(dict.fromkeys((row["arm"], row["wrong %"], row["marks %"]) for row in measured))
+    places = list(dict.fromkeys(_place(row) for row in measured))
     rows = []
     for place in places:
-        mine = [row for row in measured if (row["arm"], row["wrong %"], row["marks %"]) == place]
+        mine = [row for row in measured if _place(row) == place]
         means = {name: round(100 * sum(row[name] for row in mine) / len(mine), 1)
                  for name in ("identity", "signature", "prompt", "copied")}
         rows.append({**dict(zip(("arm", "wrong %", "marks %"), place, strict=True)), "cases": len(mine), **means})
     write_result(options.name, TITLE, rows, __doc__.split("The arms. ")[1].strip())
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["arm"], row["wrong %"], row["marks %"]
 
 
 if __name__ == "__main__":
