@@ -54,12 +54,14 @@ class OptimizerRow:
         build: (parameter groups with `lr`, weight decay) → optimizer.
         rate: the learning rate to start from, for optimizers that find their own.
         precision: name of the type of the weights that it trains.
+        alone: whether it can step one parameter without the others' gradients, as a fine-tune does.
     """
 
     title: str
     build: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]
     rate: float | None = None
     precision: str = "float32"
+    alone: bool = True
 
     @property
     def dtype(self) -> torch.dtype:
@@ -118,8 +120,9 @@ OPTIMIZERS = {
     "adamw": OptimizerRow("AdamW", _adamw),
     "adamw8bit": OptimizerRow("AdamW, 8-bit state (bitsandbytes)", _adamw8bit),
     "adafactor": OptimizerRow("Adafactor, fixed rate", _adafactor),
-    "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0),
-    "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance", _adamw_bf16, precision="bfloat16"),
+    "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0, alone=False),
+    "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance", _adamw_bf16, precision="bfloat16",
+                               alone=False),
 }
 
 
