@@ -169,7 +169,8 @@ class FineTune(io.ComfyNode):
                 LoraRun.Output(display_name="run"),
                 LoraStack.Output(display_name="LORA_STACK", tooltip="The difference at strength 1."),
                 io.String.Output(display_name="path", tooltip="The file with the difference."),
-                io.String.Output(display_name="model_path", tooltip="The whole model's file; empty if it is not saved."),
+                io.String.Output(display_name="model_path", tooltip=(
+                    "The whole model's file; empty if it is not saved.")),
                 io.Image.Output(display_name="loss"),
             ],
         )
@@ -301,7 +302,8 @@ def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
     check_name(widgets.name)
     planned = plan_training(family, widgets.kind, {
         "precision": precision, "method": widgets.method, "name": widgets.name.strip(),
-        "data.trigger": widgets.trigger.strip(), "seed": widgets.seed, **settings, **own_settings(widgets, family)}, job.dataset, job.validation)
+        "data.trigger": widgets.trigger.strip(), "seed": widgets.seed, **settings,
+        **own_settings(widgets, family)}, job.dataset, job.validation)
     config = planned.config
     if not config.data.trigger and not any(sample.caption for sample in job.dataset):
         raise UserError(f"none of the {len(job.dataset)} images has a caption, and there is no trigger. Put a .txt "
