@@ -77,23 +77,26 @@ def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], p
         weights: what was trained, by the names of the modules in a LoRA file.
         trained: the prediction for the probe with the adapters, while they were in the network.
     """
-    return _prove(backbone, path, len(weights), probe, trained, "layers", lambda: _wrong_factors(path, weights))
+    return _prove(backbone, path, len(weights), probe, trained, "layers", tolerance(backbone.network),
+                  lambda: _wrong_factors(path, weights))
 
 
 @torch.no_grad()
-def prove_difference(backbone: Backbone, path: Path, count: int, probe: Probe, trained: Tensor) -> Proof:
+def prove_difference(backbone: Backbone, path: Path, count: int, probe: Probe, trained: Tensor,
+                     limit: float) -> Proof:
     """Read the difference that a fine-tune saved by the sampling path's own loader. The network must have its own
     weights back.
 
     Args:
         count: number of the weights that were trained.
         trained: the prediction for the probe with them.
+        limit: the `tolerance` of the network with them: they may be of fewer bits than its own.
     """
-    return _prove(backbone, path, count, probe, trained, "weights", list)
+    return _prove(backbone, path, count, probe, trained, "weights", limit, list)
 
 
 def _prove(backbone: Backbone, path: Path, count: int, probe: Probe, trained: Tensor, noun: str,
-           find_wrong: Callable[[], list[str]]) -> Proof:
+           limit: float, find_wrong: Callable[[], list[str]]) -> Proof:
     try:
         wrong = find_wrong()
         with backbone.sampling_lora(path) as loaded, same_chance(backbone.device):
@@ -102,7 +105,7 @@ def _prove(backbone: Backbone, path: Path, count: int, probe: Probe, trained: Te
     except _BROKEN as error:  # the file is kept, whatever a loader raises
         return unproved(path, error)
     outputs = _Outputs(probe.trained, trained.float(), probe.sampled, prediction)
-    wrong += _wrong_output(outputs, tolerance(backbone.network))
+    wrong += _wrong_output(outputs, limit)
     if wrong:
         words = f"{path.name} does not do what was trained: {'; '.join(wrong)}."
     else:

@@ -246,7 +246,8 @@ def test_the_copy_of_the_training_state_that_is_being_written_counts_in_the_ram(
     assert ram_of(SHAPES["flux"], larger, 10) - plan.ram == 3 * GIB
 
 
-def test_a_fine_tune_of_sdxl_is_predicted_to_fit_twelve_gigabytes(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_fine_tune_of_sdxl_is_predicted_to_fit_a_card_of_twelve_gigabytes(tmp_path, monkeypatch):
     """Adafactor, bf16, each gradient freed as it arrives, batch 2, gradient checkpointing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = preset_config(FAMILIES["sdxl"], "character", {
@@ -254,7 +255,7 @@ def test_a_fine_tune_of_sdxl_is_predicted_to_fit_twelve_gigabytes(tmp_path, monk
     assert (config.optimizer.name, config.data.batch_size, config.data.resolution) == ("adafactor", 2, 1024)
     found = Estimate(config, "bf16", count_published(SHAPES["sdxl"], config, "bf16"), recompute=1.0)
     assert 2 * 2.5e9 < found.count.adapter < 2 * 2.6e9 and found.count.weights < 1e6
-    assert found.needed <= 12e9
+    assert found.needed <= 12 * GIB
 
 
 def test_a_fine_tune_of_several_batches_a_step_holds_all_gradients(tmp_path, monkeypatch):

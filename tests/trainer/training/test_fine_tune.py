@@ -147,6 +147,16 @@ def test_no_more_than_one_gradient_is_held_at_a_time():
     assert held == [1] * len(list(network.parameters()))
 
 
+def test_a_factored_optimizer_is_given_convolutions_as_matrices():
+    network = nn.Conv2d(4, 8, 3)
+    start = network.weight.detach().clone()
+    optimizer = OnArrival(optimizer_of(network), 0.0, lambda: None, matrices=True)
+    network(torch.ones(1, 4, 5, 5)).square().sum().backward()
+    state = optimizer.optimizer.state[network.weight]
+    assert (state["exp_avg_sq_row"].shape, state["exp_avg_sq_col"].shape) == ((8,), (4 * 9,))
+    assert network.weight.shape == start.shape and (network.weight != start).all()
+
+
 def test_each_gradient_is_clipped_by_its_own_norm():
     network = nn.Linear(4, 4, bias=False)
     start = network.weight.detach().clone()

@@ -19,11 +19,11 @@ from ...models.backbone import Backbone
 from ...models.devices import to_device
 from ...models.layers import base_modules, kind_of
 from ...models.own_weights import as_before
-from ...proofs.proof import Proof
+from ...proofs.proof import Proof, tolerance
 from ...proofs.same_text import Probe
 from ...proofs.saved_file import prove_difference
 from ..config import TrainConfig
-from ..optimizers import build_optimizer
+from ..optimizers import OPTIMIZERS, build_optimizer
 from .on_arrival import OnArrival
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -79,7 +79,8 @@ class NetworkTraining:
             self._optimizer.remove()
         settings = self._config.optimizer
         optimizer = build_optimizer(settings.name, [(self.parameters, settings.learning_rate)], settings.weight_decay)
-        self._optimizer = OnArrival(optimizer, settings.max_grad_norm, self._changed)
+        self._optimizer = OnArrival(optimizer, settings.max_grad_norm, self._changed,
+                                    OPTIMIZERS[settings.name].factored)
         return self._optimizer
 
     def tensors(self) -> dict[str, Tensor]:
@@ -100,7 +101,7 @@ class NetworkTraining:
                         key_style=self._backbone.key_style, dtype=TYPES[self._config.precision])
 
     def prove(self, path: Path, probe: Probe, predict: Callable[[], Tensor], release: Callable[[], None]) -> Proof:
-        trained = predict()
+        trained, limit = predict(), tolerance(self._backbone.network)
         count = len(self.parameters)
         release()
-        return prove_difference(self._backbone, path, count, probe, trained)
+        return prove_difference(self._backbone, path, count, probe, trained, limit)

@@ -30,8 +30,14 @@ class OnArrival:
         changed: called when a step changes its first weight, from where it cannot be undone.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float, changed: Callable[[], None]) -> None:
-        """`max_norm`: limit of the norm of each parameter's gradient; 0: none."""
+    def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float, changed: Callable[[], None],
+                 matrices: bool = False) -> None:
+        """
+        Args:
+            max_norm: limit of the norm of each parameter's gradient; 0: none.
+            matrices: whether the optimizer is given each convolution as a matrix [out, in * kh * kw].
+        """
+        self._matrices = matrices
         self.optimizer, self.applying, self.changed = optimizer, True, changed
         self._limit = max_norm or math.inf
         self._squares: list[Tensor] = []
@@ -95,13 +101,14 @@ class OnArrival:
             gradient = gradient * (self._limit / (square.sqrt() + 1e-6)).clamp(max=1.0)
         held = parameter.data
         parameter.grad = None
-        parameter.data = held.float()
+        flat = self._matrices and held.ndim > 2
+        parameter.data = held.float().flatten(1) if flat else held.float()  # over the same memory if it is float32
         try:
-            parameter.grad = gradient
+            parameter.grad = gradient.flatten(1) if flat else gradient
             self._step_alone(group, parameter)
             if held.dtype == torch.bfloat16:
                 generator = torch.Generator(held.device).manual_seed((group["rounded"] << 24) + number)
-                held.copy_(round_to_bf16(parameter.data, generator))
+                held.copy_(round_to_bf16(parameter.data, generator).view(held.shape))
         finally:
             parameter.grad = None
             parameter.data = held
