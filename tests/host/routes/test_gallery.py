@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.host import paths
+from lora_bootstrap.trainer.bootstrap.curation.curate_round import curate_round
 from lora_bootstrap.trainer.bootstrap.repairs import keep_repaired
-from lora_bootstrap.trainer.bootstrap.rounds import curate_round
 from lora_bootstrap.trainer.common.files import read_json, write_json
 
 from ...helpers.asking import ask, sent_as_json

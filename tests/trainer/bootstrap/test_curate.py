@@ -7,15 +7,10 @@ import torch
 from torch.nn.functional import normalize
 
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.bootstrap.curate import (
-    Candidate,
-    CurationSettings,
-    RoundFigures,
-    alarm,
-    curate,
-    round_figures,
-)
-from lora_bootstrap.trainer.bootstrap.gates import match_to_crops, measure_edits, refuse_edits
+from lora_bootstrap.trainer.bootstrap.config import CurationSettings
+from lora_bootstrap.trainer.bootstrap.curation.curate import Candidate, curate
+from lora_bootstrap.trainer.bootstrap.curation.gates import match_to_crops, measure_edits, refuse_edits
+from lora_bootstrap.trainer.bootstrap.curation.round_figures import RoundFigures, alarm, round_figures
 from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.views import VOCABULARIES, ViewPrompt, view_prompt, view_prompts
 from lora_bootstrap.trainer.common.errors import UserError

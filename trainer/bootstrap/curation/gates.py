@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..captions.axes import usual_tags
-from ..captions.tags import same_tag
-from ..captions.views import OWN, ViewPrompt
-from ..datasets.retouch import lab_statistics, match_colours
-from ..measures.eyes import Likeness
-from ..measures.likeness import leave_one_out, likeness_to
-from ..measures.subject import (
+from ...captions.axes import usual_tags
+from ...captions.tags import same_tag
+from ...captions.views import OWN, ViewPrompt
+from ...datasets.retouch import lab_statistics, match_colours
+from ...measures.eyes import Likeness
+from ...measures.likeness import leave_one_out, likeness_to
+from ...measures.subject import (
     Subject,
     colour_shift,
     detail_change,
@@ -30,10 +30,10 @@ from ..measures.subject import (
     same_pose,
     subject_mask,
 )
-from ..pictures.crops import find_face
-from ..pictures.images import to_image, to_tensor
-from ..views.turns import asks_to_turn
-from .config import CurationSettings
+from ...pictures.crops import find_face
+from ...pictures.images import to_image, to_tensor
+from ...views.turns import asks_to_turn
+from ..config import CurationSettings
 
 COLOUR_AXES = ("style", "lighting")
 """Where a view asks for another of these, other colours and another texture are wanted."""
