@@ -7,6 +7,7 @@ import zipfile
 from lora_bootstrap.host.routes import answers, projects  # noqa: F401 (registers itself)
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.notebook import Notebook
+from lora_bootstrap.trainer.records import write_archive
 
 from ...helpers.archived_project import write_whole_project
 from ...helpers.asking import ask
@@ -35,6 +36,17 @@ def test_a_project_is_downloaded_and_uploaded_under_a_free_name(host):
     assert told["picture"] == "bootstrap/akane-2/picture.png" and (host.output / told["picture"]).is_file()
     assert "such as akane-3" in answers[1][1]["error"] and "akane.zip is not a whole zip" in answers[2][1]["error"]
     assert not list((host.base / "temp").rglob("*.tmp")) and not list((host.output / "bootstrap").glob(".*"))
+
+
+def test_packing_is_told_to_its_end_and_so_is_why_it_cannot_be(host, monkeypatch):
+    write_whole_project(host.output)
+    ((_, data),) = ask(("GET", f"{BASE}/archive", {"params": {"name": "akane"}}))
+    told = [values for event, values, *_ in host.server.sent if event == "lora_bootstrap.archive"]
+    assert 0 < told[0]["done"] < told[0]["total"] and told[-1] == {
+        "name": "akane", "done": len(data), "total": len(data), "problem": ""}
+    monkeypatch.setattr(write_archive, "MOST_FILES", 3)
+    ((status, answer),) = ask(("GET", f"{BASE}/archive", {"params": {"name": "akane"}}))
+    assert status == 400 and host.server.sent[-1][1]["problem"] == answer["error"]
 
 
 def test_a_project_is_imported_where_the_folder_of_projects_is_a_link(host):
