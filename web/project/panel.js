@@ -11,9 +11,9 @@ import { IDLE, begun, galleryRound, isRunOf, packingLine, withCandidate, withPro
 import { ProjectNotes, noteNames, saveNote } from "./notes.js";
 import { archiveAddress, fetchProject, reportAddress, saveNotes, sendArchive } from "./routes.js";
 
-/** Pixels that the panel needs: one line before the first run, then crops, the next step, stages, and a row for each
- * round. */
-const HEIGHT = { idle: 100, project: 214, stage: 13, round: 20, note: 26 };
+/** Pixels that the panel needs: a line and two buttons before the first run, also for proposed tags, then crops, the next
+ * step, stages, and a row for each round, each note and each role of the tags. */
+const HEIGHT = { idle: 128, proposal: 138, project: 224, stage: 13, round: 20, note: 26, role: 17 };
 
 /** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
@@ -207,11 +207,12 @@ export class ProjectPanel extends Panel {
   }
 
   minHeight() {
-    if (!this.project) return this.proposal ? HEIGHT.project : HEIGHT.idle;
+    const roles = HEIGHT.role * roleRows((this.project ?? this.proposal)?.roles).length;
+    if (!this.project) return this.proposal ? HEIGHT.proposal + roles : HEIGHT.idle;
     const { stages, rounds } = this.project;
     const rows = rounds.length && rounds.length + 1;
     const notes = HEIGHT.note * noteNames(this.project).length;
-    return HEIGHT.project + notes + HEIGHT.stage * stages.length + HEIGHT.round * rows;
+    return HEIGHT.project + roles + notes + HEIGHT.stage * stages.length + HEIGHT.round * rows;
   }
 
   draw() {
