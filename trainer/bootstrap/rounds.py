@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..datasets.dataset import Dataset, load_folder
 from ..models.families import FAMILIES
 from ..views.shown import with_rest
 from ..views.wordings import EDIT_WORDINGS, caption_wording
-from .candidates import Lineage, lineage_problem
+from .candidates import Lineage
 from .config import BootstrapConfig
 from .curation.curate import Decision, quotas
 from .picks import CandidateFacts, Pick, Picks
@@ -259,8 +259,18 @@ class Round:
 
     def find_candidates(self) -> tuple[list[Path], list[str]]:
         """Both lists at once: there may be ten thousand images."""
-        told = {path: lineage_problem(path) for path in self._with_lineage()}
-        return [path for path, problem in told.items() if not problem], list(filter(None, told.values()))
+        lineages, problems = self.read_lineages()
+        return list(lineages), problems
+
+    def read_lineages(self) -> tuple[dict[Path, Lineage], list[str]]:
+        """(the lineage of each candidate, the problems): one look at each file."""
+        lineages, problems = {}, []
+        for path in self._with_lineage():
+            try:
+                lineages[path] = Lineage.read(path)
+            except UserError as error:
+                problems.append(str(error))
+        return lineages, problems
 
     def _with_lineage(self) -> list[Path]:
         folder, start = self.candidates_folder, f"r{self.number}-"
@@ -295,8 +305,8 @@ class Round:
         """What decisions.json says. Raises UserError if it cannot be read."""
         if not self.decisions_file.is_file():
             return Decisions({})
-        saved = read_record(self.decisions_file, SavedDecisions, "does not contain decisions",
-                            "Repair it, or delete it to curate again.")
+        status = self.decisions_file.stat()
+        saved = _read_decisions(self.decisions_file, status.st_mtime_ns, status.st_ino)
         return Decisions({decision.candidate: decision for decision in saved.decisions}, saved.mode, saved)
 
     def list_kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
@@ -322,3 +332,9 @@ class Round:
         for (axis, tag), wanted in quotas(views, count).items() if views else ():
             table.setdefault(axis, {})[tag] = wanted
         return table
+
+
+@lru_cache(maxsize=8)
+def _read_decisions(path: Path, mtime_ns: int, inode: int) -> SavedDecisions:
+    """The file as it was at that time. It may hold ten thousand decisions, and the gallery reads it at each look."""
+    return read_record(path, SavedDecisions, "does not contain decisions", "Repair it, or delete it to curate again.")

@@ -88,8 +88,8 @@ def round_view(round_: Round) -> dict[str, Any]:
     saved = found.values or SavedDecisions(())
     crops = _crops(project, round_.number)
     target = project.target(round_.number)
-    drawn, unread = round_.find_candidates()
-    lineages = {path: Lineage.read(path) for path in (*round_.carried, *drawn)}
+    drawn, unread = round_.read_lineages()
+    lineages = {**{path: Lineage.read(path) for path in round_.carried}, **drawn}
     twins = {name: number for number, group in enumerate(saved.twins) for name in group}
     wishes, unreadable = wishes_view(round_)
     return {

@@ -5,8 +5,10 @@ import json
 import zipfile
 
 from lora_bootstrap.host.routes import answers, projects  # noqa: F401 (registers itself)
+from lora_bootstrap.trainer.bootstrap import rounds
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.notebook import Notebook
+from lora_bootstrap.trainer.common.files import write_json
 from lora_bootstrap.trainer.records import write_archive
 
 from ...helpers.archived_project import write_whole_project
@@ -94,9 +96,16 @@ def test_damaged_notes_cost_only_themselves(host):
     assert [status for status, _ in answers] == [200, 400, 200] and "notes.json" in answers[1][1]["error"]
 
 
-def test_a_round_is_shown_with_two_looks_at_each_lineage(host, monkeypatch):
-    write_whole_project(host.output, candidates=12)
-    looks, read = [], Lineage.read
+def test_a_round_is_shown_with_one_look_at_each_lineage_and_the_decisions_read_once(host, monkeypatch):
+    file = write_whole_project(host.output, candidates=12) / "round_1" / "decisions.json"
+    looks, read, decided, read_json = [], Lineage.read, [], rounds.read_record
     monkeypatch.setattr(Lineage, "read", lambda path: looks.append(path) or read(path))
-    ((status, _),) = ask(("GET", "/lora_bootstrap/candidates", {"params": {"project": "akane", "round": 1}}))
-    assert status == 200 and len(looks) == 24
+    monkeypatch.setattr(rounds, "read_record", lambda *given: decided.append(given[0]) or read_json(*given))
+    shown = ("GET", "/lora_bootstrap/candidates", {"params": {"project": "akane", "round": 1}})
+    ((status, first),) = ask(shown)
+    assert status == 200 and len(looks) == 12
+    ((_, again),) = ask(shown)
+    assert again == first and decided == [file]
+    write_json(file, {**json.loads(file.read_text()), "notes": ["Another note."]})
+    ((_, changed),) = ask(shown)
+    assert "Another note." in changed["notes"] and decided == [file, file]
