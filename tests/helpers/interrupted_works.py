@@ -13,7 +13,8 @@ from safetensors.torch import save
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
 from lora_bootstrap.trainer.bootstrap.picks import CandidateFacts, Picks
-from lora_bootstrap.trainer.bootstrap.rounds import Project, make_crops
+from lora_bootstrap.trainer.bootstrap.rounds import Project
+from lora_bootstrap.trainer.bootstrap.training_sets import make_crops
 from lora_bootstrap.trainer.common.files import atomic_write
 from lora_bootstrap.trainer.common.revisions import save_change
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples

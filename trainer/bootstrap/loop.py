@@ -37,15 +37,17 @@ from ..training.presets import plan_training
 from ..training.runs import read_losses
 from .candidates import Lineage, PictureMaker, Stopped, picture_seed
 from .config import BootstrapConfig
-from .curate import RoundFigures, alarm
+from .curation.curate_round import curate_round
+from .curation.round_figures import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
 from .planning.view_plan import Source, lineage_of, plan_views
 from .project import ProjectRecord, StageRecord, now, open_project
 from .repairs import list_wished
 from .report import write_report
-from .rounds import REFERENCE, KeptCandidate, Project, curate_round, for_character, make_crops, round_dataset
+from .rounds import REFERENCE, KeptCandidate, Project
 from .stages import STAGES, list_stages
 from .status import style_run
+from .training_sets import for_character, make_crops, round_dataset
 
 SHOWCASE_COUNT = 5
 GRID_ROUND = 99

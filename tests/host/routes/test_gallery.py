@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.host import paths
+from lora_bootstrap.trainer.bootstrap.curation.curate_round import curate_round
 from lora_bootstrap.trainer.bootstrap.repairs import keep_repaired
-from lora_bootstrap.trainer.bootstrap.rounds import curate_round
 from lora_bootstrap.trainer.common.files import read_json, write_json
 
 from ...helpers.asking import ask, sent_as_json
@@ -117,12 +117,11 @@ def test_what_is_to_be_drawn_again_is_told_until_it_is_taken_back(project, names
     assert [status for status, _ in (unknown, worse, bad, nowhere)] == [400, 400, 400, 404]
 
 
-def test_a_repaired_candidate_and_the_one_that_it_replaces_name_each_other(project, names):
+def test_a_repaired_candidate_names_the_one_that_it_was_repaired_from(project, names):
     new = keep_repaired(project.round(1), names[1], Image.new("RGB", (64, 64), "red")).stem
     ((_, told),) = ask(get())
     rows = {row["name"]: row for row in told["candidates"]}
-    assert (rows[new]["repaired_from"], rows[names[1]]["replaced_by"]) == (names[1], new)
-    assert (rows[new]["replaced_by"], rows[names[0]]["repaired_from"], rows[new]["again_of"]) == ("", "", "")
+    assert (rows[new]["repaired_from"], rows[names[0]]["repaired_from"], rows[new]["again_of"]) == (names[1], "", "")
 
 
 def test_the_second_of_two_writers_is_shown_what_the_first_did(project, names):
