@@ -19,6 +19,8 @@ COLOUR = "#3f789e"
 NAMED = "LoraBootstrap_"
 CATEGORY = "LoRA Bootstrap"
 """Where the node library shows the blueprints."""
+NEWER = {"CFGNorm": ("pre_cfg",)}
+"""Widgets that newer hosts append to nodes of theirs. They are left out, so that every host opens the template alike."""
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
@@ -181,6 +183,18 @@ def describe_blueprint(graph: Graph, saved: dict[str, Any]) -> dict[str, Any]:
     return saved
 
 
+def drop_newer(node: dict[str, Any]) -> None:
+    """Take from a saved node, in place, the widgets of NEWER, with the slots that they have among its inputs."""
+    if newer := NEWER.get(node["type"]):
+        node["widgets_values"] = node["widgets_values"][:-len(newer)]
+        node["inputs"] = [slot for slot in node["inputs"] if slot["name"] not in newer]
+
+
+def known_inputs(node: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a node of a prompt that every host knows."""
+    return {name: value for name, value in node["inputs"].items() if name not in NEWER.get(node["class_type"], ())}
+
+
 def readable(note: str) -> str:
     """A note without spans of code: the front end draws these blue on blue."""
     return re.sub("`([^`]+)`", lambda span: f"**{span[1]}**".replace("<", "\\<"), note)
@@ -206,12 +220,13 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             for level in (saved, *saved.get("definitions", {}).get("subgraphs", [])):
                 for node in level["nodes"]:
                     node.pop("widgets_values_named", None)  # the same by name, of newer front ends: one list to extend
+                    drop_newer(node)
             if graph.blueprint:
                 write(BLUEPRINTS / f"{graph.name}.json", describe_blueprint(graph, saved))
                 continue
             write(WORKFLOWS / f"{graph.name}.json", saved)
             write(WORKFLOWS / "api" / f"{graph.name}.json", {
-                id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in prompt.items()})
+                id: {"class_type": node["class_type"], "inputs": known_inputs(node)} for id, node in prompt.items()})
             print(graph.name, len(saved["nodes"]), "nodes")
         running.close()
 
