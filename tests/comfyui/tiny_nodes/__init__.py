@@ -15,8 +15,9 @@ from types import ModuleType
 
 TESTS = Path(__file__).resolve().parents[1]
 PACK = TESTS.parents[1]
-COARSE = {"qwen_image_edit": 64}
-"""Pixels a side to one latent, where the host's nodes make an image of 1 megapixel of whatever they are shown."""
+COARSE = {"qwen_image_edit": 64, "flux2_klein": 16}
+"""Pixels a side to one latent where it is not eight: as in the host's empty latent, or more, because its text encoder
+for Qwen scales whatever it is shown to 1 megapixel."""
 
 
 @cache
