@@ -207,7 +207,7 @@ def bootstrap(name: str, edit: Edit) -> Graph:
 
 
 NOTE = """# Bootstrap with an edit model ({name})
-From **one image** of a character to a LoRA of her, in two Runs. An edit model, which sees her, draws the views.
+From **one image** of a character to a LoRA of her, in two Runs. An edit model draws the views.
 
 1. {choose}
 2. Choose the image in *Load Image*: the whole figure, and nobody else. In *Bootstrap Project*, write **tags** for
@@ -217,9 +217,9 @@ From **one image** of a character to a LoRA of her, in two Runs. An edit model, 
 4. Press **Run** again: the *character* LoRA is trained on the 25 views and 4 crops of your image. *The sheet* shows it
    at each strength.
 
-**Draw the views** is where steps, cfg and *views to draw* are set. Each view is drawn from its own *reference*, a
-close-up from the crop of the face, with the whole image beside it. Views that did not turn, or whose colours shifted,
-are refused. Link **Load CLIP Vision** to the gallery: without it likeness is *not measured*.
+**Draw the views** is where steps and cfg are set, and, inside, which views are drawn. Each is drawn from its own
+*reference*, a close-up from the crop of the face, with the whole image beside it. Views that did not turn, or whose
+colours shifted, are refused. Link **Load CLIP Vision** to the gallery: without it likeness is *not measured*.
 
 **Which model to train?** {base}
 
@@ -231,7 +231,7 @@ In **Draw the views**, put an API node (Nano Banana, GPT Image) between the firs
 view is paid for once.
 
 ## Round 2, drawn by the LoRA
-Turn it on for more poses and styles. After step 4, set *targets* to 4, 29, 53 and *candidates* to 60, 96, select
+For more poses and styles: after step 4, set *targets* to 4, 29, 53 and *candidates* to 60, 96, select
 group 4 and press Ctrl+B. Press **Run**: the LoRA of group 3 is trained anew with her tags in the captions, and draws 96
 more. Pick 24 and press **Run**. The last LoRA has *-2* in its name. To see it in *The sheet*, link its *run* to
 *Strength Grid*.
@@ -243,7 +243,7 @@ WORDS = {
         "base": """The edit model is too large to be trained on a card of 12 to 24 GB. SDXL is not. For Z-Image, Krea 2
 or Anima, put *Load Diffusion Model*, *Load CLIP* and *Load VAE* in its place.""",
         "fast": """open **The edit model**, put a Lightning LoRA before the last node, and set steps to 4 and cfg to 1.
-For the older 2509, bypass both *Edit Model Reference Method* in **Draw the views**."""},
+For 2509, bypass both *Edit Model Reference Method* in **Draw the views**."""},
     KLEIN: {
         "choose": """In **Your model**, choose the files of FLUX.2 Klein **base**, 4B or 9B. It needs a ComfyUI newer
    than 0.8.""",

@@ -56,7 +56,9 @@ def _with_schedule(clip):
     """What CLIP Text Encode asks beside what a backbone asks."""
     def encode(tokens, unprojected=False, add_dict=None, show_pbar=True):
         made = clip.encode_from_tokens(tokens)
-        return [[made.pop("cond"), {name: value for name, value in made.items() if value is not None}]]
+        needed = ("pooled_output",)  # older hosts read it of every conditioning
+        return [[made.pop("cond"), {name: value for name, value in made.items()
+                                    if value is not None or name in needed}]]
 
     clip.encode_from_tokens_scheduled = encode
     return clip
