@@ -76,7 +76,8 @@ def handle_extract(options: argparse.Namespace, console: Console) -> dict[str, A
 
 
 def add_resize_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("source", type=Path, metavar="LORA", help="a LoRA, LoCon, DoRA, LoHa, LoKr or whole difference")
+    command.add_argument("source", type=Path, metavar="LORA",
+                         help="a LoRA, LoCon, DoRA, LoHa, LoKr or file of whole differences")
     _add_rank_options(command, tuple(RULES))
 
 
