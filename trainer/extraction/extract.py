@@ -19,7 +19,7 @@ from ..common.events import Event, Events, Progress
 from ..common.names import checked_name
 from ..lora.file import Factors, LoraWeights, delta_factors
 from ..lora.layers import LayerDelta
-from ..lora.names import DENOISER, ORIGINAL, file_name, fitting_style, key_layer
+from ..lora.names import ORIGINAL, file_name, fitting_style, key_layer
 from ..lora.nearest import nearest
 from ..lora.tensors import all_finite
 from .ranks import Spectrum, choose_rank, choose_ranks, looks_at_all
@@ -29,7 +29,7 @@ from .settings import ExtractSettings
 from .sides import Weights, is_denoiser, split_key
 
 _EMBEDDINGS = ("embedding.weight", "embeddings.weight", "embed_tokens.weight", "shared.weight")
-"""Endings of tables of rows, which are no layers that a LoRA is for."""
+"""Endings of a text encoder's tables of rows, which are no layers that a LoRA is for."""
 _MOST_VECTOR = 1 << 20
 """Numbers in a parameter of another name than weight and bias, such as a norm's scale, that is kept as it is."""
 _HEADER = 300
@@ -58,12 +58,12 @@ class _Skipped:
     cut: list[str] = field(default_factory=list)
 
     def notes(self, settings: ExtractSettings) -> tuple[str, ...]:
-        rows = ((self.unchanged, "are the same in both models"),
-                (self.small, f"differ by no more than {settings.min_difference:g} and were skipped"),
-                (self.reshaped, "have different shapes in the two models and were skipped"),
-                (self.absent, "are in one of the models only"),
-                (self.strange, "differ but are of a kind that a LoRA does not change"),
-                (self.cut, "got no direction at this file size"))
+        rows = ((self.unchanged, "Layers that are equal in both models"),
+                (self.small, f"Skipped, because no weight differs by more than {settings.min_difference:g}"),
+                (self.reshaped, "Skipped, because the two models have different shapes"),
+                (self.absent, "In one of the models only"),
+                (self.strange, "Left out, because a LoRA does not change them"),
+                (self.cut, "Left out to keep to the file size"))
         return tuple(filter(None, (name_some(names, what) for names, what in rows)))
 
 
@@ -222,11 +222,16 @@ def _check_any(found: Mapping[str, object], tuned: Weights, settings: ExtractSet
 
 
 def clamp_factors(up: Tensor, down: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Both factors with their values between ± the quantile of all of them, as kohya's extraction has it; `up` includes
-    the singular values. 1 leaves them as they are."""
+    """Both factors with their values between ± a quantile of all of them, as in kohya's extraction; `up` includes the
+    singular values. 1 leaves them as they are.
+
+    kohya takes the quantile of values with their signs, but a decomposition may turn the signs of any direction. So
+    each value counts with both signs here, which gives the mean of what kohya's could be.
+    """
     if share >= 1:
         return up, down
-    most = float(quantile(torch.cat([up.flatten(), down.flatten()]), share))
+    values = torch.cat([up.flatten(), down.flatten()])
+    most = float(quantile(torch.cat([values, -values]), share))
     return up.clamp(-most, most), down.clamp(-most, most)
 
 
@@ -246,7 +251,8 @@ def _sides(matrix: Tensor) -> tuple[int, int]:
 
 
 def _is_layer(key: str, shape: tuple[int, ...]) -> bool:
-    return key.endswith(".weight") and len(shape) > 1 and bool(math.prod(shape)) and not key.endswith(_EMBEDDINGS)
+    table = key.endswith(_EMBEDDINGS) and not is_denoiser(key)
+    return key.endswith(".weight") and len(shape) > 1 and bool(math.prod(shape)) and not table
 
 
 def _is_vector(key: str, shape: tuple[int, ...], keys: Mapping[str, object]) -> bool:
@@ -266,7 +272,8 @@ def _as_lora(work: _Work) -> tuple[LoraWeights, str]:
     style = fitting_style(work.modules)
     parts = {key_layer(split_key(key)[0]).part for key in work.tuned.shapes}
     names = {module: work.tuned.names.get(module) or file_name(module, style, parts) for module in work.modules}
-    beside = {_vector_key(key, style, parts, work.tuned): tensor for key, tensor in work.vectors.items()}
+    named = {**work.tuned.names, **names}
+    beside = {_vector_key(key, style, parts, named, work.tuned.shapes): tensor for key, tensor in work.vectors.items()}
     ranks = {row.key: row.rank for row in work.rows}
     large = {module for module, factors in work.modules.items() if factors.down[0, 0].numel() > 1}
     lineage = {"extract": {**asdict(work.settings), "tuned": work.tuned.title,
@@ -282,14 +289,13 @@ def tensor_style(style: str, ranks: Iterable[int]) -> str:
     return "comfy" if style == "peft" and len(set(ranks)) > 1 else style
 
 
-def _vector_key(key: str, style: str, parts: set[str], tuned: Weights) -> str:
+def _vector_key(key: str, style: str, parts: set[str], names: Mapping[str, str], keys: Mapping[str, object]) -> str:
     """The key of a bias' or norm's difference. The host knows norms of text encoders by its own names only."""
     module, parameter = split_key(key)
-    ending = ".diff_b" if parameter == "bias" else ".diff"
-    if parameter not in ("weight", "bias") or f"{module}.weight" not in tuned.shapes:
+    if parameter not in ("weight", "bias") or f"{module}.weight" not in keys:
         return f"{key}.diff"
-    own = tuned.names.get(module)
-    return (own or file_name(module, style if key_layer(module).part == DENOISER else "comfy", parts)) + ending
+    name = names.get(module) or file_name(module, style if is_denoiser(key) else "comfy", parts)
+    return name + (".diff_b" if parameter == "bias" else ".diff")
 
 
 def _report(work: _Work, lora: LoraWeights, path: Path) -> Report:

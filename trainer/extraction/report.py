@@ -81,8 +81,12 @@ def _percent(share: float) -> str:
 
 
 def name_some(names: Sequence[str], what: str) -> str:
-    """`what` with the number of layers in front and some of their names; "" if there are none."""
+    """A line with some of the names and the number of all; "" if there are none.
+
+    Args:
+        what: what they are, such as "Skipped layers".
+    """
     if not names:
         return ""
     some = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-    return f"{count_noun(len(names), 'layer')} {what}: {some}."
+    return f"{what} ({len(names)}): {some}."

@@ -185,8 +185,8 @@ def _report(work: _Work, path: Path) -> Report:
     file, kept = work.file, work.modules
     dropped = [entry.name.key for entry in file.entries if entry.name.key not in kept]
     before = file.path.stat().st_size
-    notes = [f"{file.path.name} has {before / 1e6:.3g} MB.", name_some(dropped, "change too little and were left out"),
-             file.unread_note(EMBEDDINGS)]
+    notes = [f"{file.path.name} has {before / 1e6:.3g} MB.",
+             name_some(dropped, "Left out, because they change too little"), file.unread_note(EMBEDDINGS)]
     if file.dora:
         notes.append(f"It is a DoRA in {file.dora} layers. Their magnitudes are kept as they are, and the errors are "
                      "those of the changes of direction.")
