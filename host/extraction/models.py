@@ -31,14 +31,15 @@ class ModelWeights:
     """
 
     def __init__(self, title: str, model: Any, clip: Any = None, device: torch.device | str = "cpu") -> None:
-        self.title, self.names, self._device = title, {}, torch.device(device)
+        self.title, self._device = title, torch.device(device)
+        self.names: Mapping[str, str] = {}
         self.facts = _facts(model.model)
         self._places: dict[str, tuple[Any, str, Tensor]] = {}
         for patcher in filter(None, (model, clip and clip.patcher)):
             for name, weight in _parameters(patcher).items():
                 if patcher is not model or name.startswith(f"{ORIGINAL}."):
                     self._places[host_key(name)] = (patcher, name, weight)
-        self.shapes = {key: tuple(weight.shape) for key, (_, _, weight) in self._places.items()}
+        self.shapes: Mapping[str, tuple[int, ...]] = {key: tuple(weight.shape) for key, (_, _, weight) in self._places.items()}
 
     def read(self, key: str) -> Tensor:
         patcher, name, weight = self._places[key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..common.checks import check, check_choice
 
@@ -109,7 +110,7 @@ class ExtractSettings(RankSettings):
 
 
 OWN_VALUES = "own values"
-PRESETS: Mapping[str, Mapping[str, float]] = {
+PRESETS: Mapping[str, Mapping[str, Any]] = {
     OWN_VALUES: {},
     "kohya guide": {"rank": 64, "conv_rank": 64, "clamp_quantile": 0.99, "min_difference": 1e-4},
 }
@@ -117,7 +118,7 @@ PRESETS: Mapping[str, Mapping[str, float]] = {
 full fine-tune advise."""
 
 
-def preset_settings(preset: str, **values) -> ExtractSettings:
+def preset_settings(preset: str, **values: Any) -> ExtractSettings:
     """The settings with a preset's values in place of those given. Raises UserError as ExtractSettings does."""
     check_choice("preset", preset, PRESETS)
     return ExtractSettings(**{**values, **PRESETS[preset]})

@@ -62,11 +62,12 @@ class CheckpointFile:
     """A checkpoint, or the file of a network alone. Raises UserError if it is not a readable safetensors file."""
 
     def __init__(self, path: Path) -> None:
-        self.title, self.names = path.name, {}
+        self.title = path.name
+        self.names: Mapping[str, str] = {}
         self._file = TensorFile(path, "checkpoint")
         self._places: dict[str, Place] = checkpoint_places(self._file.shapes)
-        self.shapes = {key: self._shape(place) for key, place in self._places.items()}
-        self.facts = _facts(self.shapes, self._file.metadata)
+        self.shapes: Mapping[str, tuple[int, ...]] = {key: self._shape(place) for key, place in self._places.items()}
+        self.facts: Mapping[str, str] = _facts(self.shapes, self._file.metadata)
 
     def _shape(self, place: Place) -> tuple[int, ...]:
         shape = self._file.shapes[place.key]
@@ -122,15 +123,17 @@ class DifferenceFile:
     file: LoraFile
 
     def __post_init__(self) -> None:
-        self.title, self.facts = self.file.path.name, {}
-        self.names = {entry.name.key: entry.module for entry in self.file.entries}
+        self.title = self.file.path.name
+        self.facts: Mapping[str, str] = {}
+        names = {entry.name.key: entry.module for entry in self.file.entries}
         self._keys = {f"{entry.name.key}.weight": entry.keys["diff"] for entry in self.file.entries}
         for vector in self.file.vectors:
             module = vector.name.key.removesuffix(".bias")
             key = f"{module}.{'bias' if vector.role == BIAS else 'weight'}"
             self._keys[key] = vector.key
-            self.names.setdefault(module, vector.key.rpartition(".")[0].removesuffix(".bias"))
-        self.shapes = {key: self.file.tensors.shapes[own] for key, own in self._keys.items()}
+            names.setdefault(module, vector.key.rpartition(".")[0].removesuffix(".bias"))
+        self.names: Mapping[str, str] = names
+        self.shapes: Mapping[str, tuple[int, ...]] = {key: self.file.tensors.shapes[own] for key, own in self._keys.items()}
 
     def read(self, key: str) -> Tensor:
         return self.file.tensors.read(self._keys[key]).float()
