@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...trainer.common.errors import UserError
-from ...trainer.extraction.sides import host_key
+from ...trainer.extraction.sides import Shapes, host_key
 from ...trainer.lora.names import ORIGINAL
 from ...trainer.training.metadata import BASE_VERSIONS
 from ..backbone.facts import known_family, originals
@@ -39,7 +39,7 @@ class ModelWeights:
             for name, weight in _parameters(patcher).items():
                 if patcher is not model or name.startswith(f"{ORIGINAL}."):
                     self._places[host_key(name)] = (patcher, name, weight)
-        self.shapes: Mapping[str, tuple[int, ...]] = {key: tuple(weight.shape) for key, (_, _, weight) in self._places.items()}
+        self.shapes: Shapes = {key: tuple(weight.shape) for key, (_, _, weight) in self._places.items()}
 
     def read(self, key: str) -> Tensor:
         patcher, name, weight = self._places[key]

@@ -24,6 +24,9 @@ _SCALES = (".scale_weight", ".weight_scale")
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
+Shapes = Mapping[str, tuple[int, ...]]
+
+
 class Weights(Protocol):
     """A model whose weights can be read.
 
@@ -35,7 +38,7 @@ class Weights(Protocol):
     """
 
     title: str
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Shapes
     names: Mapping[str, str]
     facts: Mapping[str, str]
 
@@ -66,7 +69,7 @@ class CheckpointFile:
         self.names: Mapping[str, str] = {}
         self._file = TensorFile(path, "checkpoint")
         self._places: dict[str, Place] = checkpoint_places(self._file.shapes)
-        self.shapes: Mapping[str, tuple[int, ...]] = {key: self._shape(place) for key, place in self._places.items()}
+        self.shapes: Shapes = {key: self._shape(place) for key, place in self._places.items()}
         self.facts: Mapping[str, str] = _facts(self.shapes, self._file.metadata)
 
     def _shape(self, place: Place) -> tuple[int, ...]:
@@ -98,7 +101,7 @@ class CheckpointFile:
         self._file.close()
 
 
-def _facts(keys: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> dict[str, str]:
+def _facts(keys: Shapes, metadata: Mapping[str, str]) -> dict[str, str]:
     """What a LoRA for a UNet of Stable Diffusion states about its base; other files state it themselves or not."""
     told = {name: metadata[name] for name in ("ss_base_model_version", "modelspec.prediction_type") if name in metadata}
     known = next((facts for facts in _UNETS if all(keys.get(key, ())[-1:] == (side,) for key, side in facts[0])), None)
@@ -133,7 +136,7 @@ class DifferenceFile:
             self._keys[key] = vector.key
             names.setdefault(module, vector.key.rpartition(".")[0].removesuffix(".bias"))
         self.names: Mapping[str, str] = names
-        self.shapes: Mapping[str, tuple[int, ...]] = {key: self.file.tensors.shapes[own] for key, own in self._keys.items()}
+        self.shapes: Shapes = {key: self.file.tensors.shapes[own] for key, own in self._keys.items()}
 
     def read(self, key: str) -> Tensor:
         return self.file.tensors.read(self._keys[key]).float()
