@@ -171,13 +171,13 @@ def extract_lora(tuned: Weights, base: Weights | None, folder: Path, name: str, 
     Args:
         base: None if `tuned` is a file of whole differences.
         name: of the file; -2 is added if a different file has it.
-        device: where differences are decomposed.
+        device: where differences are decomposed, if it calculates in 64 bits.
 
     Raises UserError if the models have no layer in common, if none differs, for weights that are not numbers, and for a
     name that a file cannot have.
     """
     checked_name(name)
-    work = _Work(tuned, base, settings, torch.device(device))
+    work = _Work(tuned, base, settings, _exact_device(device))
     layers, vectors = work.keys()
     ranks: dict[str, int] = {}
     total = len(layers) * (1 + looks_at_all(settings))
@@ -200,6 +200,12 @@ def extract_lora(tuned: Weights, base: Weights | None, folder: Path, name: str, 
     lora, style = _as_lora(work)
     path = save_new(folder, name, lora, key_style=style, dtype=DTYPES[settings.dtype])
     yield Extracted(path, _report(work, lora, path))
+
+
+def _exact_device(device: torch.device | str) -> torch.device:
+    """The device; the CPU for Apple's and others that have no 64-bit floats."""
+    wanted = torch.device(device)
+    return wanted if wanted.type in ("cpu", "cuda") else torch.device("cpu")
 
 
 def _shared_ranks(spectra: Mapping[str, Spectrum], vectors: list[str], work: _Work) -> dict[str, int]:
