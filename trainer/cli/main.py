@@ -45,6 +45,8 @@ VERBS = (
     Verb("score", "score", "recommend a checkpoint and strength from a sweep, and say why"),
     Verb("conflict", "stacks", "measure how much LoRAs override each other, from their files alone"),
     Verb("merge", "stacks", "merge several LoRAs into one file"),
+    Verb("extract", "extraction", "extract a LoRA from a fine-tuned checkpoint and its base"),
+    Verb("resize", "extraction", "make a LoRA file smaller, and say what that loses"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "diff", "show what differs between two runs: settings, images, captions, figures"),
