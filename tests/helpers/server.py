@@ -27,9 +27,6 @@ PACK = Path(__file__).parents[2]
 PACK_FOLDER = "lora-bootstrap"
 TINY_NODES = PACK / "tests" / "comfyui" / "tiny_nodes"
 """Custom nodes of the tests' own; they do nothing before they are used."""
-ARGUMENTS = ("--cpu", "--disable-auto-launch", "--disable-api-nodes")
-"""Of every server. Nodes that ask services on the internet take a sixth of a start, and are half of what a page of the
-front end reads of nodes."""
 START_SECONDS = 300
 PATIENCE = 240
 """Seconds after which waiting for a prompt counts as a hang."""
@@ -143,8 +140,8 @@ class Server:
         environment.pop("PYTHONPATH", None)
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [str(self.python), "main.py", *ARGUMENTS, "--base-directory", str(self.base), "--database-url",
-                 f"sqlite:///{self.base / 'comfyui.db'}", "--port", str(self.port), *self.arguments],
+                [str(self.python), "main.py", "--cpu", "--disable-auto-launch", "--base-directory", str(self.base),
+                 "--database-url", f"sqlite:///{self.base / 'comfyui.db'}", "--port", str(self.port), *self.arguments],
                 cwd=self.host, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                 start_new_session=True, preexec_fn=_die_with_parent)
         try:
