@@ -15,7 +15,7 @@ from lora_bootstrap.trainer.common.files import read_json, write_json
 from ...helpers.asking import ask, sent_as_json
 from ...helpers.drawn_project import draw_project, draw_round
 
-MANY = 10_000
+MANY = 3_000
 
 
 def get(project="zqx", number=1, **more):
@@ -205,7 +205,7 @@ def test_an_unknown_candidate_is_refused(project):
     assert status == 404 and "no candidate 'r1-999-abcdef'" in told["error"]
 
 
-def test_ten_thousand_candidates_are_told_and_decided_on_in_seconds(project, names):
+def test_thousands_of_candidates_are_told_and_decided_on_in_seconds(project, names):
     folder = project.round(1).candidates_folder
     data, lineage = (folder / f"{names[0]}.png").read_bytes(), read_json(folder / f"{names[0]}.json")
     for number in range(len(names), MANY):
@@ -215,10 +215,10 @@ def test_ten_thousand_candidates_are_told_and_decided_on_in_seconds(project, nam
     started = time.monotonic()
     ((status, told), (saved, _), (thumb, _)) = ask(
         get(), post(0, {f"r1-{number:05d}-abcdef": {"state": "keep"} for number in range(1000, 2000)}),
-        ("GET", "/lora_bootstrap/candidate", {"params": {"project": "zqx", "round": "1", "name": "r1-09999-abcdef",
+        ("GET", "/lora_bootstrap/candidate", {"params": {"project": "zqx", "round": "1", "name": "r1-02999-abcdef",
                                                          "size": "thumb"}}))
     assert (status, saved, thumb) == (200, 200, 200) and len(told["candidates"]) == MANY
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 10
 
 
 def test_a_project_is_told_with_what_the_next_run_does(project):
