@@ -39,7 +39,7 @@ from .candidates import Lineage, PictureMaker, Stopped, picture_seed
 from .config import MARKS, BootstrapConfig
 from .curate import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
-from .marked import SETTINGS as MARKED, mark_crops
+from .marked import SETTINGS as MARKED, mark_crops, style_round
 from .planning.view_plan import Source, lineage_of, plan_views
 from .project import ProjectRecord, StageRecord, now, open_project
 from .repairs import list_wished
@@ -162,7 +162,8 @@ class _Bootstrap:
             marked, why = mark_crops(self.project, self._anchors(crops), reference)
             if why:
                 yield Warned(f"{why} The style LoRAs are trained on whole images.")
-        work = self._style(number, marked or dataset, MARKED if marked else {})
+        work = self._style(style_round(self.project, number) if marked else number, marked or dataset,
+                           MARKED if marked else {})
         return (yield from self._do("style", work, number, len(marked or dataset)))
 
     def _do(self, key: str, work: Work, number: int = 0, count: int | None = None) -> Generator[Event, None, Any]:

@@ -15,11 +15,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..common.errors import UserError
+from ..common.files import remove_file
 from ..common.schema import convert
 from ..datasets.dataset import Dataset, Sample, with_masks
 from ..measures.marks import Place, find_marks
 from ..models.sampler import save_picture
 from ..pictures.crops import Box
+from .config import MARKS
 from .originals import read_saved
 from .rounds import Project
 
@@ -45,6 +47,8 @@ def mark_crops(project: Project, anchors: Tensor, reference: Tensor) -> tuple[Da
     crops = project.crops()
     marks, why = find_marks(anchors, reference)
     if marks is None:
+        for sample in crops:  # they were found with other tags
+            remove_file(project.folder / MASKS / sample.path.name)
         return None, why
     aspect, masks = anchors.shape[-1] / anchors.shape[-2], {}
     found = [(place[0], _rectangle(place, crops.samples[place[0]], aspect)) for place in marks.places]
@@ -57,6 +61,12 @@ def mark_crops(project: Project, anchors: Tensor, reference: Tensor) -> tuple[Da
             save_picture(masks[sample.path], mask)
     marked_crops = with_masks(crops, masks)
     return Dataset(tuple(sample for sample in marked_crops if sample.mask), crops.notes), ""
+
+
+def style_round(project: Project, number: int) -> int:
+    """The round whose style LoRA draws round `number`: the marks of the crops are learned once, in the first."""
+    learned = project.config.style_on == MARKS and any((project.folder / MASKS).glob("*.png"))
+    return 1 if learned else number
 
 
 def _rectangle(place: Place, sample: Sample, aspect: float) -> Rectangle:
