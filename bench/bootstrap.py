@@ -34,6 +34,7 @@ from ..sandbox import world
 from ..sandbox.judge import Judge, load_judge
 from ..trainer.backends.diffusers import load_backbone
 from ..trainer.bootstrap.candidates import picture_seed
+from ..trainer.bootstrap.config import IMAGES, MARKS, CurationSettings
 from ..trainer.bootstrap.events import BootstrapFinished, StageFinished
 from ..trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from ..trainer.bootstrap.project import key_of
@@ -84,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     facts = {"views": options.views, "candidates": options.candidates,
              "style_settings": parse_settings(options.set_style),
              "character_settings": parse_settings(options.set_character), "base": backbone.fingerprint,
-             **({"candidate_curve": options.candidate_curve} if options.candidate_curve else {})}
+             **({"candidate_curve": options.candidate_curve} if options.candidate_curve else {}),
+             **_changed_loop(options)}
     store = options.work / "measured.json"
     measured = read_json(store) if store.exists() else []
     for seed in range(options.seeds):
@@ -114,11 +116,20 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--views", type=int, default=48, help="unseen views per arm")
     parser.add_argument("--candidates", type=int, nargs=2, default=[48, 96])
     parser.add_argument("--candidate-curve", type=float, nargs=3, default=[], metavar=("EARLY", "LATE", "FROM"))
+    parser.add_argument("--candidate-strengths", type=float, nargs="+", default=[0.6])
+    parser.add_argument("--style-on", choices=(IMAGES, MARKS), default=IMAGES)
+    parser.add_argument("--mark-weight", type=float, default=0.0)
     parser.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--work", type=Path, default=Path("output/bench-bootstrap"), help="LoRAs and pictures")
     parser.add_argument("--name", default="bootstrap", help="of the result files")
     return parser.parse_args(argv)
+
+
+def _changed_loop(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the loop that are not the usual ones, so that cases measured before these existed stay valid."""
+    usual = {"candidate_strengths": [0.6], "style_on": IMAGES, "mark_weight": 0.0}
+    return {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
 
 
 def measure_character(name: str, seed: int, wanted: Sequence[tuple[str, str]], options: argparse.Namespace,
@@ -159,11 +170,13 @@ def _config(name: str, seed: int, options: argparse.Namespace) -> BootstrapConfi
     if not picture.exists():
         save_picture(picture, world.draw(scene, 512))
     changed = [options.candidates, options.set_style, options.set_character, options.candidate_curve]
-    key = f"-{key_of(changed)[:6]}" if changed != [[48, 96], [], [], []] else ""
+    loop = _changed_loop(options)
+    key = f"-{key_of(changed, *[loop] * bool(loop))[:6]}" if loop or changed != [[48, 96], [], [], []] else ""
     return BootstrapConfig(
         picture=str(picture), tags=tuple(world.caption_tags(scene)), trigger=TRIGGER, seed=seed,
         name=f"{name}-{seed}{key}", candidates=tuple(options.candidates), strengths=(1.0,),
-        candidate_curve=tuple(options.candidate_curve),
+        candidate_curve=tuple(options.candidate_curve), candidate_strengths=tuple(options.candidate_strengths),
+        style_on=options.style_on, curation=CurationSettings(mark_weight=options.mark_weight),
         style=parse_settings(options.set_style), character=parse_settings(options.set_character))
 
 

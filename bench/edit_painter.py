@@ -27,18 +27,13 @@ from ..sandbox.judge import Judge, load_judge
 from ..trainer.backends.diffusers import load_backbone
 from ..trainer.bootstrap.candidates import PictureMaker
 from ..trainer.bootstrap.config import BootstrapConfig
+from ..trainer.bootstrap.curation.curate_round import curate_round
 from ..trainer.bootstrap.loop import run_bootstrap
 from ..trainer.bootstrap.planning.references import ORIGINAL
 from ..trainer.bootstrap.planning.view_plan import Source, keep_candidates, lineage_of, plan_views
 from ..trainer.bootstrap.project import open_project
-from ..trainer.bootstrap.rounds import (
-    REFERENCE,
-    Project,
-    curate_round,
-    for_character,
-    make_crops,
-    round_dataset,
-)
+from ..trainer.bootstrap.rounds import REFERENCE, Project
+from ..trainer.bootstrap.training_sets import for_character, make_crops, round_dataset
 from ..trainer.cli.terminal.options import parse_settings
 from ..trainer.common.files import read_json, write_json
 from ..trainer.datasets.dataset import Dataset, load_folder

@@ -1,5 +1,5 @@
 """Events that every open tab gets about a training, a project or a sweep while the workflow runs. Their shapes are in
-routes/runs.py, routes/gallery.py and routes/sweeps.py."""
+routes/runs.py, routes/gallery.py, routes/sweeps.py and routes/projects.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ CANDIDATES = "lora_bootstrap.candidates"
 SWEEP = "lora_bootstrap.sweep"
 MARKS = "lora_bootstrap.sweep_marks"
 PROGRESS = "lora_bootstrap.progress"
-EVENTS = (PROJECT, CANDIDATES, SWEEP, MARKS, PROGRESS)
+ARCHIVE = "lora_bootstrap.archive"
+EVENTS = (PROJECT, CANDIDATES, SWEEP, MARKS, PROGRESS, ARCHIVE)
 """All events of the pack. web/common/host.js has the same names."""
 CLEARED = "00000000-0000-0000-0000-000000000000"
 """The id of every workflow that a front end has cleared, until it is loaded again under one of its own."""
@@ -118,6 +119,13 @@ def tell_candidates(project: str, number: int, made: int, total: int) -> None:
         return
     PromptServer.instance.send_sync(CANDIDATES, {
         "project": project, "round": number, "made": made, "total": total})
+
+
+def tell_archive(name: str, done: int, total: int, problem: str = "") -> None:
+    """A project is being packed for a download. Sent at most twice a second, and at the end."""
+    if _just_told(("archive", name)) and done < total and not problem:
+        return
+    PromptServer.instance.send_sync(ARCHIVE, {"name": name, "done": done, "total": total, "problem": problem})
 
 
 def tell_sweep(name: str, node: str, done: int, failed: int, total: int) -> None:

@@ -69,6 +69,16 @@ def merged_root() -> Path:
     return loras_root() / "merged"
 
 
+def extracted_root() -> Path:
+    """Where LoRAs extracted from fine-tuned models are saved, among the host's LoRA folders."""
+    return loras_root() / "extracted"
+
+
+def resized_root() -> Path:
+    """Where LoRAs that were made smaller are saved, among the host's LoRA folders."""
+    return loras_root() / "resized"
+
+
 def filtered_root() -> Path:
     """Where LoRAs reduced to some of their blocks are saved, among the host's LoRA folders."""
     return loras_root() / "filtered"

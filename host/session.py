@@ -67,6 +67,11 @@ class PlannedCandidates:
             self._run, self._open = run, {}
         self._open.setdefault(folder, set()).update(names)
 
+    def is_open(self, run: Any, folder: Path, name: str) -> bool:
+        """Whether a node of this Run draws that candidate. Nothing is known where the host does not say which Run it
+        is."""
+        return run is not None and run == self._run and name in self._open.get(folder, ())
+
     def count_open(self, folder: Path, drawn: str) -> int | None:
         """How many are left now that one is drawn; None if nothing was planned for that folder."""
         if folder not in self._open:

@@ -213,6 +213,7 @@ class DrawRequest:
         again: the images that a person asked for in the gallery and that are not drawn yet.
         missing: what is not saved yet of both.
         left: names of candidates that are to be drawn again by what drew them, which is not what draws here.
+        shared: names of candidates that another Save Candidates draws again in this Run.
     """
 
     def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part,
@@ -222,8 +223,10 @@ class DrawRequest:
         self.plan = [Drawing(str(view.index), view, self._lineage(view), part) for view in views.views]
         self._stuck: list[str] = []
         wishes = list_wished(round_)
-        self.again = [self._again(wished, strengthen) for wished in wishes if self._is_mine(wished)]
-        self.left = [wished.wish.candidate for wished in wishes if not self._is_mine(wished)]
+        mine = [wished for wished in wishes if self._is_mine(wished)]
+        self.left = [wished.wish.candidate for wished in wishes if wished not in mine]
+        self.shared = [wished.wish.candidate for wished in mine if self._is_drawn_elsewhere(wished)]
+        self.again = [self._again(wished, strengthen) for wished in mine if not self._is_drawn_elsewhere(wished)]
         self.missing = [*(drawing for drawing in self.plan if not is_kept(round_, drawing.lineage)), *self.again]
 
     def _lineage(self, view: PlannedView) -> Lineage:
@@ -235,6 +238,9 @@ class DrawRequest:
         """Whether what drew the old image draws here, as far as both are known. Several nodes may draw for a round."""
         mine = self.source.generator.partition(PARTS)[0]
         return not mine or wished.generator in ("", mine)
+
+    def _is_drawn_elsewhere(self, wished: WishedView) -> bool:
+        return current_session().planned.is_open(current_run(), self.round_.candidates_folder, wished.name)
 
     def _again(self, wished: WishedView, strengthen: Strengthen) -> Drawing:
         planned, strength = self._lineage(wished.view), wished.wish.strength
@@ -279,6 +285,9 @@ class DrawRequest:
         if self.left:
             found.append(f"{', '.join(self.left)} cannot be drawn again here: another model or service drew them. Run "
                          "the Save Candidates of that one, or take them back in the gallery.")
+        if self.shared:
+            found.append(f"{', '.join(self.shared)} {'is' if len(self.shared) == 1 else 'are'} drawn again by another "
+                         "Save Candidates of this Run.")
         if self.source.lora is None and self.round_.number != REFERENCE and not self.source.edits:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found

@@ -21,23 +21,15 @@ from ..host.shown_text import show_beside_panel
 from ..host.working import show_report
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.config import CHOICES, EVEN, CurationSettings
-from ..trainer.bootstrap.curate import RoundFigures, alarm
+from ..trainer.bootstrap.curation.curate_round import curate_round
+from ..trainer.bootstrap.curation.round_figures import RoundFigures, alarm
 from ..trainer.bootstrap.loop import curation_summary
 from ..trainer.bootstrap.picks import Picks
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
-from ..trainer.bootstrap.rounds import (
-    AUTO,
-    MANUAL,
-    REFERENCE,
-    KeptCandidate,
-    Project,
-    Round,
-    curate_round,
-    for_character,
-    round_dataset,
-)
+from ..trainer.bootstrap.rounds import AUTO, MANUAL, REFERENCE, KeptCandidate, Project, Round
 from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.status import style_run
+from ..trainer.bootstrap.training_sets import for_character, round_dataset
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
 from ..trainer.datasets.dataset import Dataset

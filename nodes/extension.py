@@ -24,6 +24,7 @@ from .conflict import ConflictReportNode
 from .contents import LinkContent
 from .curate import CurateImages, RoundDataset
 from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets, PreviewDataset, SplitDataset
+from .extract import ExtractLora, ResizeLora
 from .merge import MergeLoras
 from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
@@ -47,9 +48,9 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     SaveDataset, PreviewDataset, TagImages, CaptionImages, EditTags, AbsorbTags, TagStatisticsNode, TrainSettingsNode,
     TrainLora, LoadRun, PickCheckpoint, ProjectNode, ViewPrompts, SaveCandidates, CandidateView, KeepCandidate,
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
-    ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, TimeSplit,
-    RefineStrengths, LinkContent, ComposeCells, DrawCandidates, ProveModel,
-    SamplingByModel, DrawLoaderSweep, LoadCandidate, SaveRepaired, FineTune,
+    ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, ExtractLora,
+    ResizeLora, TimeSplit, RefineStrengths, LinkContent, ComposeCells, DrawCandidates, ProveModel, SamplingByModel,
+    DrawLoaderSweep, LoadCandidate, SaveRepaired, FineTune,
 )
 
 

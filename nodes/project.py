@@ -23,8 +23,9 @@ from ..trainer.bootstrap.planning.references import original_of
 from ..trainer.bootstrap.planning.view_plan import plan_views
 from ..trainer.bootstrap.planning.view_table import parse_table
 from ..trainer.bootstrap.project import note_stage, open_project
-from ..trainer.bootstrap.rounds import BuiltDataset, Project, make_crops
+from ..trainer.bootstrap.rounds import Project
 from ..trainer.bootstrap.stages import STAGES
+from ..trainer.bootstrap.training_sets import BuiltDataset, make_crops
 from ..trainer.captions.roles import TagRoles, tag_roles
 from ..trainer.captions.tags import join_tags, read_tags
 from ..trainer.captions.views import VOCABULARIES, vocabulary_for

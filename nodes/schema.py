@@ -87,6 +87,10 @@ OFFERS = {
     "PromptLoras": Offer(("lora from prompt", "lora tag loader", "a1111 lora", "<lora:name:1>"), ("text",)),
     "ConflictReport": Offer(("lora conflict", "compare loras", "loras clash", "lora overlap")),
     "MergeLoras": Offer(("combine loras", "lora merge", "dare", "ties", "svd merge"), ("method", "preset", "name")),
+    "ExtractLora": Offer(("save lora", "lora from checkpoint", "checkpoint to lora", "svd", "model difference",
+                          "kohya extract"), ("name", "rank", "preset")),
+    "ResizeLora": Offer(("shrink lora", "lora rank", "smaller lora", "compress lora", "loha to lora", "lokr to lora"),
+                        ("lora", "name", "rank", "rule", "target")),
     "TimeSplit": Offer(("lora schedule", "lora timestep", "lora hook", "timed lora"), ("preset",)),
     "ProveModel": Offer(("check model", "can it train", "dry run", "test training"), ("steps",)),
 }

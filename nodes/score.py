@@ -43,8 +43,8 @@ class ScoreSweep(io.ComfyNode):
         return node_schema(
             node_id="LoraBootstrap_ScoreSweep", display_name="Score Sweep", category=menu.SWEEP,
             description="Scores each checkpoint at each strength by likeness, prompt accuracy, diversity, copies of "
-                        "training images, burn and validation, and recommends one. Anything that could not be measured "
-                        "is reported as such.",
+                        "training images, copied backgrounds, burn, artefacts, validation and what you rated as good "
+                        "by eye, and recommends one. Anything that could not be measured is reported as such.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraSweep.Input("sweep", tooltip="A sweep from Checkpoint Sweep, Strength Grid or Compose Grid."),
@@ -53,7 +53,7 @@ class ScoreSweep(io.ComfyNode):
                     "times as much as prompt accuracy; for anything else, equally.")),
                 tagger_input(),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
-                    "The LoRA's training images. Likeness and copies are measured against them.")),
+                    "The LoRA's training images. Likeness, copies and copied backgrounds are measured against them.")),
                 clip_vision_input(),
             ],
             outputs=[

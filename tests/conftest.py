@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Generator
 
 import pytest
 
@@ -29,6 +31,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_needs(items)
     long = {item.path for item in items if any(need.mark in item.keywords for need in NEEDS)}
     items.sort(key=lambda item: (item.path.name not in FIRST, item.path not in long))
+
+
+def pytest_collection_finish() -> None:
+    _forget_lasting_objects()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """A file may have imported more."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        _forget_lasting_objects()
+
+
+def _forget_lasting_objects() -> None:
+    """Keep modules and collected tests out of each later collection of garbage. Every training asks for one, which else
+    takes longer than the training of a tiny model."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

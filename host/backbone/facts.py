@@ -110,10 +110,15 @@ def _original_weights(patcher: Any) -> dict[str, Tensor]:
         inner = part.state_dict() if isinstance(part, nn.Module) else {}
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{path}.")}
         weights |= {f"{path}.{name}": tensor for name, tensor in inner.items()}
-    originals = {name: tensor for name, (tensor, *_) in getattr(patcher, "hook_backup", {}).items()}
-    originals |= getattr(patcher, "backup_buffers", {})
-    originals |= {name: kept.weight for name, kept in patcher.backup.items()}
-    return weights | {name: tensor for name, tensor in originals.items() if name in weights and tensor is not None}
+    return weights | {name: tensor for name, tensor in originals(patcher).items() if name in weights}
+
+
+def originals(patcher: Any) -> dict[str, Tensor]:
+    """By name, the weights that the host changed in a loaded model, as they were before."""
+    found = {name: tensor for name, (tensor, *_) in getattr(patcher, "hook_backup", {}).items()}
+    found |= getattr(patcher, "backup_buffers", {})
+    found |= {name: kept.weight for name, kept in patcher.backup.items()}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def _add(hasher: Any, value: Any) -> None:

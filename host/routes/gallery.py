@@ -27,9 +27,10 @@ GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
         "reason": str (why it is proposed or not), "scores": {name: number, ...} (only what was measured: likeness,
         tag_recall, mark, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share one),
         "view": {axis: tag}, "prompt": str, "tags": [str, ...] (its caption's, before changes by hand), "seed",
-        "lora": str, "strength": float, "generator": str (what drew it, for people; "" where that is not known),
-         "reference": str (name of the image that was edited; "" for none), "again_of", "repaired_from", "replaced_by":
-        str (names of the candidates that it was drawn again of, repaired from, and is replaced by; "" for none),
+        "lora": str, "strength": float, "curve": str (how the strength changes over the steps; "" if it does not),
+        "generator": str (what drew it, for people; "" where that is not known),
+        "reference": str (name of the image that was edited; "" for none), "again_of", "repaired_from":
+        str (names of the candidates that it was drawn again of, and repaired from; "" for none),
         "width", "height" (pixels), "thumb", "full" (addresses),
         "pick": {"state": "" | "keep" | "reject", "tags": [str, ...] | null, "crop": [left, top, right, bottom] | null
          (pixels of the image, before the flip), "flip": bool, "note": str}}, ...],

@@ -7,7 +7,11 @@ GET /lora_bootstrap/project/report?name=<project>
 GET /lora_bootstrap/project/archive?name=<project>&state=1
     The project and its runs as a zip, for the same route of another machine; with `state` also the training states of
     unfinished runs. What an import would refuse is left out, and named in the zip's left_out.txt. 404 if there is no
-    such project.
+    such project, 400 if it is too large for an archive or for the disk.
+
+Event `lora_bootstrap.archive` {"name", "done": int, "total": int, "problem": str}, to every open tab, while the zip of
+a project is written (at most twice a second, and at the end): how many bytes are packed, and of how many, or why it
+cannot be packed.
 
 POST /lora_bootstrap/project/archive?file=<name of the file>&wanted=<name for the project>
     The body is such a zip, as application/octet-stream. Nothing is overwritten: without `wanted`, a project whose name
@@ -38,9 +42,9 @@ from ...trainer.common.errors import UserError
 from ...trainer.common.new_files import unnamed_file
 from ...trainer.common.revisions import save_change
 from ...trainer.records.read_archive import import_project
-from ...trainer.records.write_archive import export_project
+from ...trainer.records.write_archive import Exported, export_project
 from .. import paths
-from ..events import tell_project
+from ..events import tell_archive, tell_project
 from .answers import Refusal, aside, get, post, post_file, receive_file
 from .views.gallery_view import find_project
 
@@ -65,7 +69,7 @@ async def get_archive(request: web.Request) -> web.StreamResponse:
     project, state = await _find(request.query.get("name", "")), request.query.get("state") == "1"
     with unnamed_file(paths.temp_root() / "project.zip") as temp:
         name = project.folder.name
-        done = await aside(lambda: export_project(paths.output_root(), name, temp, state))
+        done = await aside(lambda: _pack(name, temp, state))
         response = web.StreamResponse()
         response.content_type, response.content_length = "application/zip", done.bytes
         response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}.zip"
@@ -75,6 +79,17 @@ async def get_archive(request: web.Request) -> web.StreamResponse:
                 await response.write(block)
             await response.write_eof()
     return response
+
+
+def _pack(name: str, file: Path, state: bool) -> Exported:
+    """Write the archive, and tell every tab how far it is."""
+    try:
+        done = export_project(paths.output_root(), name, file, state, partial(tell_archive, name))
+    except UserError as error:
+        tell_archive(name, 0, 0, str(error))
+        raise
+    tell_archive(name, done.bytes, done.bytes)
+    return done
 
 
 @post_file("/lora_bootstrap/project/archive")

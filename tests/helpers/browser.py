@@ -93,7 +93,7 @@ class Tab:
     def __post_init__(self) -> None:
         self.page.set_default_timeout(DRAWN)
         self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+        self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error.stack or error}"))
 
     def _heard(self, message: Any) -> None:
         address = (message.location or {}).get("url", "")
@@ -184,11 +184,6 @@ class Tab:
             const answer = await app.api.fetchApi(`/workflow_templates/lora-bootstrap/${file}`);
             await app.loadGraphData(await answer.json(), true, true, name);
         }""", name)
-
-    def open_template(self, name: str) -> None:
-        """Choose a template that trains, and look at its training node."""
-        self.choose_template(name)
-        self.look_at_training()
 
     def look_at_training(self) -> None:
         """Bring the training node into view at its real size."""
@@ -285,6 +280,11 @@ class Tab:
     def drawn(self) -> None:
         """Wait until what has changed so far is on the screen: the panels draw once a frame."""
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def require_no_errors(self) -> None:
+        """Raise AssertionError with all that the page has logged, whole: a comparison of lists is cut short."""
+        if self.errors:
+            raise AssertionError("\n".join([f"{len(self.errors)} errors in the page:", *self.errors]))
 
     def picture(self, name: str) -> None:
         """Keep a picture of the tab, for whoever looks into a failure."""

@@ -8,7 +8,8 @@ from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
 from lora_bootstrap.trainer.bootstrap.planning.view_plan import Source, keep_candidates, lineage_of, plan_views
 from lora_bootstrap.trainer.bootstrap.project import open_project
-from lora_bootstrap.trainer.bootstrap.rounds import Project, Round, make_crops
+from lora_bootstrap.trainer.bootstrap.rounds import Project, Round
+from lora_bootstrap.trainer.bootstrap.training_sets import make_crops
 from lora_bootstrap.trainer.pictures.images import pixel_hash
 
 from .drawings import draw_once

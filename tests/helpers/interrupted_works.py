@@ -13,7 +13,8 @@ from safetensors.torch import save
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
 from lora_bootstrap.trainer.bootstrap.picks import CandidateFacts, Picks
-from lora_bootstrap.trainer.bootstrap.rounds import Project, make_crops
+from lora_bootstrap.trainer.bootstrap.rounds import Project
+from lora_bootstrap.trainer.bootstrap.training_sets import make_crops
 from lora_bootstrap.trainer.common.files import atomic_write
 from lora_bootstrap.trainer.common.revisions import save_change
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
@@ -187,6 +188,13 @@ TRAINING = TrainConfig(name="tiny", steps=4, state_every=1, state_minutes=0, sav
     "optimizer.learning_rate": 1e-2})
 
 
+def _ready_to_train(folder: Path) -> None:
+    """Makes the model in the process that all are forked from: else each imports diffusers and builds its own."""
+    from . import tiny_ready  # noqa: F401
+
+    _images(folder / "data", 4)
+
+
 def _train(folder: Path) -> None:
     from .tiny_ready import BACKBONE
 
@@ -205,4 +213,4 @@ WORKS = (
     Work("crops over images of one's own", _own_images, _crops_of_own, own=("picture.png", "akane/crops/*")),
     Work("register of a run", _nothing, _register),
 )
-SLOW_WORKS = (Work("training", lambda folder: _images(folder / "data", 4), _train, own=("data/*",)),)
+SLOW_WORKS = (Work("training", _ready_to_train, _train, own=("data/*",)),)

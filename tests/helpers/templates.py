@@ -56,9 +56,11 @@ def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 def nodes_of(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The nodes that run, by the id that they have in a prompt: those of a box are `box:node`."""
     boxes = boxes_of(graph)
+    off = {key for key, (box, _) in boxes.items() if box.get("mode") == BYPASSED}
     found = {str(node["id"]): node for node in graph["nodes"]
              if node["type"] not in NOTES and str(node["id"]) not in boxes and node.get("mode") != BYPASSED}
-    return found | {f"{key}:{node['id']}": node for key, (_, inside) in boxes.items() for node in inside["nodes"]}
+    return found | {f"{key}:{node['id']}": node for key, (_, inside) in boxes.items() if key not in off
+                    for node in inside["nodes"]}
 
 
 def links_of(graph: dict[str, Any]) -> set[tuple[str, int, str, str]]:

@@ -290,6 +290,20 @@ def test_a_wish_for_an_image_that_another_model_drew_is_left_to_it(drawn, drawin
     assert job.warnings[0].startswith(f"{second.stem} cannot be drawn again here")
 
 
+def test_of_two_nodes_of_one_model_the_first_draws_a_wish_and_the_other_says_so(drawn, drawing, host):
+    nodes, save = drawing
+    old = drawn.round(1).list_candidates()[0].stem
+    save_wishes(drawn.round(1), [{"candidate": old, "seed": 5}], [])
+    (wished,) = list_wished(drawn.round(1))
+    keep = f"x.keep_0_{wished.wish.id}"
+    host.server.last_prompt_id = "one Run"
+    assert keep in save().expand and "another Save Candidates" not in host.server.texts[-1][0]
+    assert keep not in save().expand
+    assert f"{old} is drawn again by another Save Candidates of this Run." in host.server.texts[-1][0]
+    host.server.last_prompt_id = "the next Run, because the first was cancelled"
+    assert keep in save().expand
+
+
 def test_a_strength_that_the_graph_cannot_change_is_told(drawn, drawing):
     nodes, _ = drawing
     old = drawn.round(1).list_candidates()[0].stem

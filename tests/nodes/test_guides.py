@@ -24,10 +24,11 @@ MOST_LINES = 150
 INFOS = [node.object_info() for node in NODES]
 DISPLAY = {info["display_name"] for info in INFOS} | {"Train LoRA"}  # for short, in all texts
 HOSTS = {
-    "Browse Templates", "DualCLIPLoader", "KSampler", "Load CLIP", "Load CLIP Vision", "Load Checkpoint",
-    "Load Background Removal Model", "Load Diffusion Model", "Load Image", "Load Image (from Folder)", "Load LoRA",
-    "Load LoRA (Model and CLIP)", "Load VAE", "Read me", "Remove Background", "Run"}
-NOT_NODES = {"ComfyUI/input", "In the middle", "Pick 12", "Pick 24"}
+    "Browse Templates", "DualCLIPLoader", "Edit Model Reference Method", "KSampler", "Load CLIP", "Load CLIP Vision",
+    "Load Checkpoint", "Load Background Removal Model", "Load Diffusion Model", "Load Image",
+    "Load Image (from Folder)", "Load LoRA", "Load LoRA (Model and CLIP)", "Load VAE", "Read me", "Remove Background",
+    "Run"}
+NOT_NODES = {"ComfyUI/input", "In the middle", "Pick 12", "Pick 24", "Pick 25"}
 """What notes have in bold besides."""
 """Names of the host's own nodes and of what else its front end shows."""
 BUTTONS = ("Stop & keep", "Train on", "Keep proposed", "Use this one", "Large view",

@@ -1358,6 +1358,15 @@ def test_the_help_says_the_gates_as_they_are():
         assert text in page
 
 
+def test_the_node_says_each_figure_that_its_help_explains():
+    page = (paths.PACK / "web" / "docs" / "LoraBootstrap_ScoreSweep.md").read_text("utf-8")
+    rows = page.partition("## What is measured")[2].partition("\n\nA row")[0].splitlines()
+    figures = [row.split("|")[1].strip() for row in rows if row.startswith("| ")][2:]
+    assert len(figures) == 10 and figures.pop() == "score"
+    description = ScoreSweep.define_schema().description
+    assert [figure for figure in figures if figure not in description] == []
+
+
 def test_a_sweep_is_scored_again_only_after_a_rating_by_eye(scored_sweep):
     before, file = ScoreSweep.fingerprint_inputs(), scored_sweep.folder / "marks.json"
     hidden = Marks().changed(None, (scored_sweep.cells[0].key,))

@@ -46,6 +46,7 @@ START = ["1 Start here", "1 Start here (your model)"]
 XL, NETWORK = "(SDXL)", "(diffusion model)"
 REAL = [f"{task} a character{what} {form}" for task, what in (("4 Bootstrap", ""), ("3 Train", " LoRA"))
         for form in (XL, NETWORK)]
+EDIT = ["4 Bootstrap with an edit model (FLUX.2 Klein)", "4 Bootstrap with an edit model (Qwen-Image-Edit)"]
 OF_FILES = {"CheckpointLoaderSimple": {"ckpt_name"}, "UNETLoader": {"unet_name"}, "CLIPLoader": {"clip_name"},
             "VAELoader": {"vae_name"}, "LoadImage": {"image"}}
 """Widgets that offer the user's own files."""
@@ -54,7 +55,7 @@ PANEL_WIDGETS = {"LoraBootstrap_Project": "project", "LoraBootstrap_CurateImages
                  "LoraBootstrap_TrainLora": "training", "LoraBootstrap_StrengthGrid": "sweep_panel"}
 """What each panel is called among the widgets of its node."""
 PANELS = {kind.removeprefix("LoraBootstrap_") for kind in PANEL_WIDGETS}
-GROUPS = {**dict.fromkeys([*START, *REAL[:2], "4 Bootstrap a character"], 4),
+GROUPS = {**dict.fromkeys([*START, *REAL[:2], *EDIT, "4 Bootstrap a character"], 4),
           "8 Bootstrap in parts - 3 character LoRA": 2,
           "8 Bootstrap in parts - seed sweep": 2, "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
           "7 Stack LoRAs": 4, "7 Stack LoRAs - check and mend a conflict": 5}
@@ -66,6 +67,7 @@ each_stack_template = pytest.mark.parametrize("name", STACKS)
 each_start_template = pytest.mark.parametrize("name", START)
 each_training_template = pytest.mark.parametrize("name", TRAINING)
 each_real_template = pytest.mark.parametrize("name", REAL)
+each_edit_template = pytest.mark.parametrize("name", EDIT)
 each_host = pytest.mark.parametrize("info", [json.loads(path.read_text("utf-8")) for path in RECORDS],
                                     ids=[path.stem for path in RECORDS])
 
@@ -76,7 +78,7 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == sorted([*START, *BOOTSTRAP, REPAIR, *REAL, *STACKS, *SWEEPS, "5 Prepare and tag a dataset",
+    assert NAMES == sorted([*START, *BOOTSTRAP, REPAIR, *REAL, *EDIT, *STACKS, *SWEEPS, "5 Prepare and tag a dataset",
                             *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
@@ -146,13 +148,15 @@ def test_every_link_of_the_twin_joins_sockets_of_one_type(name, info):
 @each_host
 @each_template
 def test_widget_values_are_saved_in_the_order_of_the_schema(name, info):
-    """They are saved by position: an input put anywhere but last would shift them in every saved workflow."""
+    """They are saved by position: an input put anywhere but last would shift them in every saved workflow. A newer host
+    may have appended one to a node of its own."""
     twin = api(name)
     for id, node in nodes_of(ui(name)).items():
-        names = widget_names(info[node["type"]])
-        values = dict(zip(names, node.get("widgets_values") or [], strict=True))
+        names, saved = widget_names(info[node["type"]]), node.get("widgets_values") or []
+        newer = graphs().NEWER.get(node["type"], ())
+        values = dict(zip([name for name in names if name not in newer], saved, strict=True))
         given = twin[id]["inputs"]
-        assert {key: values[key] for key in names if key in given and not isinstance(given[key], list)} == {
+        assert {key: values[key] for key in values if key in given and not isinstance(given[key], list)} == {
             key: value for key, value in given.items() if not isinstance(value, list)}
 
 
@@ -200,6 +204,8 @@ def test_a_widget_that_is_set_on_a_box_has_the_same_value_inside(name):
     """Newer front ends read the box's, older ones that of the node inside."""
     twin = api(name)
     for key, (box, inside) in boxes_of(ui(name)).items():
+        if box.get("mode") == BYPASSED:
+            continue
         shown = [slot["name"] for slot in box["inputs"] if "widget" in slot and slot["link"] is None]
         widgets = [slot["name"] for slot in box["inputs"] if "widget" in slot]
         held = dict(zip(widgets, box["widgets_values"], strict=True))
@@ -236,17 +242,27 @@ def test_the_notes_of_the_templates_are_those_of_their_generators():
 
 
 def generated_notes():
+    real, bootstrap = map(generator, ("make_real_templates", "bootstrap_notes"))
+    edit = generator("make_edit_templates").NOTES
+    notes = {f"3 Train a character LoRA ({form.name})": real.train_note(form) for form in real.FORMS.values()}
+    notes |= {name: bootstrap.note_of(name) for name in NAMES if name[0] in "48" and name not in edit} | edit
+    notes |= {form.name: form.note for form in generator("make_start_templates").FORMS}
+    for task in ("training", "sweep", "stack"):
+        notes |= generator(f"make_{task}_templates").NOTES
+    return {name: graphs().readable(text) for name, text in notes.items()}
+
+
+def generator(name):
+    """A script that makes templates, as a module."""
     sys.path.insert(0, str(GENERATORS))
     try:
-        real, bootstrap, graphs = map(import_module, ("make_real_templates", "bootstrap_notes", "template_graph"))
-        notes = {f"3 Train a character LoRA ({form.name})": real.train_note(form) for form in real.FORMS.values()}
-        notes |= {name: bootstrap.note_of(name) for name in NAMES if name[0] in "48"}
-        notes |= {form.name: form.note for form in import_module("make_start_templates").FORMS}
-        for task in ("training", "sweep", "stack"):
-            notes |= import_module(f"make_{task}_templates").NOTES
-        return {name: graphs.readable(text) for name, text in notes.items()}
+        return import_module(name)
     finally:
         sys.path.remove(str(GENERATORS))
+
+
+def graphs():
+    return generator("template_graph")
 
 
 @each_template
@@ -297,7 +313,7 @@ def test_every_sampler_of_the_loop_is_set_in_one_place_and_takes_its_seed_from_t
                                 "LoraBootstrap_LoadSandbox")
 
 
-@pytest.mark.parametrize("name", [*BOOTSTRAP, *REAL[:2]])
+@pytest.mark.parametrize("name", [*BOOTSTRAP, *REAL[:2], *EDIT])
 def test_a_bootstrap_template_is_fifteen_boxes_in_two_rows_with_its_panels_in_sight(name):
     graph = ui(name)
     assert len(running(graph)) <= 15 and len({group["bounding"][1] for group in graph["groups"]}) == 2
@@ -311,7 +327,7 @@ def test_a_bootstrap_template_is_fifteen_boxes_in_two_rows_with_its_panels_in_si
 def test_what_app_mode_shows_of_a_template_is_in_it(name):
     graph = ui(name)
     app, nodes = graph["extra"].get("linearData"), {node["id"]: node for node in graph["nodes"]}
-    if name in (TEMPLATE, *REAL, *START, *TRAINING):
+    if name in (TEMPLATE, *REAL, *EDIT, *START, *TRAINING):
         assert app, "the whole loop, and each training, is an app"
         shown = {(id, widget) for id, widget, *_ in app["inputs"]}
         files = {(node["id"], widget) for node in graph["nodes"] for widget in OF_FILES.get(node["type"], ())}
@@ -324,7 +340,7 @@ def test_what_app_mode_shows_of_a_template_is_in_it(name):
     assert all(id in nodes for id in (app or {}).get("outputs", ()))
 
 
-@pytest.mark.parametrize("name", REAL[:2])
+@pytest.mark.parametrize("name", [*REAL[:2], *EDIT])
 def test_the_original_is_tagged_if_wanted_and_the_tags_are_proposed_not_taken(name):
     graph = ui(name)
     (tagger,) = [node for node in graph["nodes"] if node["type"] == "LoraBootstrap_TagImages"]
@@ -596,7 +612,7 @@ def test_what_a_real_template_draws_with_is_left_to_the_models_family(name):
         assert [node["inputs"][key] for key in ("width", "height")] == [[figures, 0], [figures, 1]]
 
 
-@pytest.mark.parametrize("name", [*REAL, *START, TEMPLATE, "3 Train a character LoRA",
+@pytest.mark.parametrize("name", [*REAL, *EDIT, *START, TEMPLATE, "3 Train a character LoRA",
                                   "8 Bootstrap in parts - 3 character LoRA"])
 def test_the_prompts_of_the_sheet_call_the_character_by_whatever_trigger_was_written(name):
     """One box, or the project, gives the trigger to the training and to the prompts: one's own is called too."""
@@ -611,12 +627,12 @@ def test_the_prompts_of_the_sheet_call_the_character_by_whatever_trigger_was_wri
         assert (grid["width"], grid["height"], grid["steps"], grid["cfg"]) == (0, 0, 0, -1)
 
 
-@each_real_template
+@pytest.mark.parametrize("name", [*REAL, *EDIT])
 def test_a_real_template_names_nothing_that_is_anothers(name):
     """Two projects of one name would be two images in one folder."""
     projects = [node["inputs"] for other in NAMES for node in all_of(api(other), "Project")
-                if other in REAL or other == "4 Bootstrap a character"]
-    assert len({inputs["name"] or inputs["trigger"] for inputs in projects}) == len(projects) == 3
+                if other in (*REAL, *EDIT, TEMPLATE)]
+    assert len({inputs["name"] or inputs["trigger"] for inputs in projects}) == len(projects) == 5
     for node in all_of(api(name), "TrainLora"):
         assert isinstance(node["inputs"]["name"], list) and node["inputs"]["steps"] == 0
 
@@ -635,6 +651,82 @@ def test_the_note_of_a_real_template_says_which_files_and_which_type_of_text_enc
     assert len(rows) == 6 and types - {"flux"} <= set(known)
     assert all(family in text for family in ("Krea 2 RAW", "klein", "Qwen", "Anima", "Z-Image", "Flux.1"))
     assert "**not** distilled" in text and "*bases*" in text
+
+
+# -- with an edit model ------------------------------------------------------------------------------------------------
+
+
+def above(graph, link, until):
+    """The outputs of the node `until` that a link comes from, whatever is between."""
+    source, slot = link
+    if source == until:
+        return {slot}
+    links = [value for value in graph[source]["inputs"].values() if isinstance(value, list)]
+    return set().union(*(above(graph, value, until) for value in links))
+
+
+@each_edit_template
+def test_an_edit_model_is_shown_the_views_own_reference_and_the_original_on_both_sides(name):
+    graph = api(name)
+    (views,) = [key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_ViewPrompts"]
+    (guided,) = [node["inputs"] for node in graph.values() if "positive" in node["inputs"]]
+    prompt, seed, reference, original = 0, 1, 5, 6
+    assert above(graph, guided["positive"], views) == {prompt, reference, original}
+    assert above(graph, guided["negative"], views) == {reference, original}
+    saved = only(graph, "SaveCandidates")
+    assert above(graph, saved["images"], views) == {prompt, seed, reference, original} and saved["views"] == [views, 2]
+    assert graph[views]["inputs"]["wording"] == "edit instruction" and "LORA_STACK" not in saved
+
+
+@each_edit_template
+def test_as_many_views_are_kept_as_the_note_says_beside_crops_that_close_ups_are_drawn_from(name):
+    project = only(api(name), "Project")
+    crops, images = map(int, project["targets"].split(", "))
+    assert crops >= 3, "the third crop is the face"
+    assert f"**Pick {images - crops}**" in note(name) and f"{project['candidates']} views are drawn" in note(name)
+    assert f"{crops} crops" in note(name)
+
+
+@each_edit_template
+def test_the_files_of_an_edit_template_are_offered_and_its_base_is_no_distilled_one(name):
+    loaders = [node for node in nodes_of(ui(name)).values() if node["type"] in OF_FILES and node["type"] != "LoadImage"]
+    assert len(loaders) == (4 if "Qwen" in name else 3)
+    for node in loaders:
+        (model,) = node["properties"]["models"]
+        assert model["name"] == node["widgets_values"][0] and model["url"].endswith(f"/{model['name']}")
+    graph = api(name)
+    base = graph[only(graph, "TrainLora")["model"][0]]["inputs"]
+    assert base == ({"ckpt_name": "sd_xl_base_1.0.safetensors"} if "Qwen" in name else {
+        "unet_name": "flux-2-klein-base-4b.safetensors", "weight_dtype": "default"})
+    assert {node["inputs"]["model"][0] for node in all_of(graph, "Project", "TrainLora", "StrengthGrid")} == {
+        only(graph, "TrainLora")["model"][0]}
+
+
+@each_edit_template
+def test_round_2_is_off_and_goes_on_from_the_first_with_the_lora_that_it_trained(name):
+    graph = ui(name)
+    off = [node for node in graph["nodes"] if node not in running(graph)
+           and node["type"] != "LoraBootstrap_TagImages"]
+    (group,) = [group["bounding"] for group in graph["groups"] if "Round 2" in group["title"]]
+    assert len(off) == 4 and all(group[0] < area_of(node)[0] < group[0] + group[2] for node in off)
+    first = set(nodes_of(graph))
+    for node in off:
+        node["mode"] = 0
+    kinds = {id: node["type"].removeprefix("LoraBootstrap_") for id, node in nodes_of(graph).items()}
+    links = {(source in first, kinds[source], slot, kinds[target], field)
+             for source, slot, target, field in links_of(graph) if target not in first}
+    assert {(True, "TrainLora", 2, "PickCheckpoint", "run"), (True, "CurateImages", 0, "ViewPrompts", "project"),
+            (True, "CurateImages", 0, "SaveCandidates", "project"),
+            (False, "SaveCandidates", 0, "CurateImages", "project"), (False, "PickCheckpoint", 3, "KSampler", "model"),
+            (False, "CurateImages", 3, "TrainLora", "dataset")} <= links
+
+
+@each_edit_template
+def test_the_note_of_an_edit_template_says_how_to_use_a_service_and_which_model_to_train(name):
+    text = " ".join(note(name).split())
+    for word in ("API node", "*reference* of *View Prompts*", "Which model to train?", "12 to 24 GB", "Ctrl+B",
+                 "4, 29, 53"):
+        assert word in text
 
 
 @each_template

@@ -90,8 +90,9 @@ def open_tab(profile, left_open, server, tmp_path):
     yield make
     for number, tab in enumerate(tabs):
         tab.picture(f"end-{number}")
-    errors = [error for tab in tabs for error in tab.errors]
-    for tab in tabs if errors else tabs[1:]:
+    wrong = any(tab.errors for tab in tabs)
+    for tab in tabs if wrong else tabs[1:]:
         tab.page.close()
-    assert errors == []
+    for tab in tabs:
+        tab.require_no_errors()
     left_open += [tab.page for tab in tabs[:1]]

@@ -130,19 +130,24 @@ def grow(graph: Graph, form: Form, number: int, place: tuple[int, int], before: 
         before: the project before the round.
         source: the node that gives the training set.
     """
-    (x, y), key = place, str(number)
     trained = train(graph, form, number, place, source, "style", f"Train the style LoRA of round {number}")
-    inner = (x + 430, y)
-    pick = graph.add(f"pick{key}", f"{NAMED}PickCheckpoint", inner, (360, 260), {
+    return [trained, *draw_round(graph, form, number, (place[0] + 430, place[1]), before, trained, source, seed, count)]
+
+
+def draw_round(graph: Graph, form: Form, number: int, place: tuple[int, int], before: tuple[str, str], trained: str,
+               source: str, seed: tuple[str, str] | None = None, count: int = 0) -> list[str]:
+    """Draw a round with the LoRA of the node `trained`, and curate."""
+    (x, y), key = place, str(number)
+    pick = graph.add(f"pick{key}", f"{NAMED}PickCheckpoint", place, (360, 260), {
         "run": (trained, "run"), "model": form.model, "clip": form.clip}, strength=0.6)
-    drawn = sample(graph, form, number, (inner[0] + 420, y), (pick, "MODEL"), (pick, "CLIP"), before,
+    drawn = sample(graph, form, number, (x + 420, y), (pick, "MODEL"), (pick, "CLIP"), before,
                    LORA_STACK=(pick, "LORA_STACK"), dataset=(source, "dataset"), **({"seed": seed} if seed else {}))
     graph.nodes[f"views{key}"]["widgets"]["count"] = count
-    box = graph.subgraph(f"draw{key}", f"Draw round {number} with it", [pick, *drawn], inner, (300, 460), promote=(
+    box = graph.subgraph(f"draw{key}", f"Draw round {number} with it", [pick, *drawn], place, (300, 460), promote=(
         (pick, "strength", "LoRA strength"), (f"views{key}", "views", "views to draw")))
-    gallery = graph.add(f"curate{key}", f"{NAMED}CurateImages", (x + 780, y), (640, 960), {
+    gallery = graph.add(f"curate{key}", f"{NAMED}CurateImages", (x + 350, y), (640, 960), {
         "project": (f"save{key}", "project")}, round=number, mode="manual", title=f"Gallery of round {number}")
-    return [trained, box, gallery]
+    return [box, gallery]
 
 
 def finish(graph: Graph, form: Form, place: tuple[int, int], source: str) -> list[str]:

@@ -35,6 +35,14 @@ FILES = {
     "z_image_bf16.safetensors": ("diffusion_models", "Comfy-Org/z_image/resolve/main/split_files/diffusion_models"),
     "qwen_3_4b.safetensors": ("text_encoders", "Comfy-Org/z_image_turbo/resolve/main/split_files/text_encoders"),
     "ae.safetensors": ("vae", "Comfy-Org/z_image_turbo/resolve/main/split_files/vae"),
+    "qwen_image_edit_2511_fp8mixed.safetensors": (
+        "diffusion_models", "Comfy-Org/Qwen-Image-Edit_ComfyUI/resolve/main/split_files/diffusion_models"),
+    "qwen_2.5_vl_7b_fp8_scaled.safetensors": (
+        "text_encoders", "Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files/text_encoders"),
+    "qwen_image_vae.safetensors": ("vae", "Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files/vae"),
+    "flux-2-klein-base-4b.safetensors": (
+        "diffusion_models", "Comfy-Org/flux2-klein/resolve/main/split_files/diffusion_models"),
+    "flux2-vae.safetensors": ("vae", "Comfy-Org/flux2-dev/resolve/main/split_files/vae"),
 }
 """Where the front end offers to download a file that is missing from, as in ComfyUI's own templates."""
 

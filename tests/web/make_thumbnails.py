@@ -124,6 +124,20 @@ def grow(who: str, tint: str) -> Callable[[Image.Image], None]:
     return paint
 
 
+def turn(who: str, tint: str) -> Callable[[Image.Image], None]:
+    """One large image among the views that are drawn from it."""
+    def paint(page: Image.Image) -> None:
+        page.paste(tint, (0, 0, SIZE[0], HIGH))
+        put(page, scene(who), (205, 59), 190, COLOURS["4"])
+        places = [place for place in itertools.product((18, 118, 394, 494), (8, 108, 208))
+                  if place not in ((118, 108), (394, 108))]  # an arrow stands there
+        for place, drawn in zip(places, views(who, 4), strict=False):
+            put(page, drawn, place, 88)
+        for x, arrow in ((162, "<"), (438, ">")):
+            write(page, (x, 154), arrow, 60, "white")
+    return paint
+
+
 def tags(page: Image.Image) -> None:
     """A drawing in the frame of its crop, and its tags."""
     put(page, scene("sumire", background="grass"), (20, 14), 280)
@@ -247,6 +261,8 @@ THUMBNAILS = {
     "4 Bootstrap a character": Thumbnail("1 image to LoRA", grow("akane", "#1f5fae")),
     "4 Bootstrap a character (SDXL)": Thumbnail("1 image: SDXL", grow("mizuki", "#c98a1b")),
     "4 Bootstrap a character (diffusion model)": Thumbnail("1 image: Flux …", grow("hinata", "#2c2f3f")),
+    "4 Bootstrap with an edit model (FLUX.2 Klein)": Thumbnail("Edit: FLUX.2", turn("midori", "#6d2f6f")),
+    "4 Bootstrap with an edit model (Qwen-Image-Edit)": Thumbnail("Edit: Qwen", turn("aoi", "#e0655a")),
     "5 Prepare and tag a dataset": Thumbnail("Prepare and tag", tags),
     "6 Compare - checkpoint sweep": Thumbnail("Checkpoints", checkpoints),
     "6 Compare - score and pick": Thumbnail("Score and pick", score),

@@ -19,6 +19,8 @@ COLOUR = "#3f789e"
 NAMED = "LoraBootstrap_"
 CATEGORY = "LoRA Bootstrap"
 """Where the node library shows the blueprints."""
+NEWER = {"CFGNorm": ("pre_cfg",)}
+"""Widgets that newer hosts append to their nodes. They are left out: every host opens the template alike."""
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
@@ -43,7 +45,12 @@ class Graph:
 
     def add(self, key: str, type_: str, place: tuple[int, int], size: tuple[int, int],
             links: dict[str, tuple[str, str]] | None = None, **widgets: Any) -> str:
-        """`links`: input → (node, output). Of the widgets, `title` and `models` are the node's own, and `bypassed`."""
+        """`links`: input → (node, output). Of the widgets, `title` and `models` are the node's own, and `bypassed`.
+
+        Raises ValueError for a key that is taken.
+        """
+        if key in self.nodes:
+            raise ValueError(f"{key!r} is a node already: {self.nodes[key]['type']}")
         self.nodes[key] = {"type": type_, "pos": place, "size": size, "links": links or {}, "widgets": widgets}
         return key
 
@@ -60,6 +67,14 @@ class Graph:
         self.subgraphs[key] = {"title": title, "members": list(members), "pos": place, "size": size,
                                "promote": list(promote), "labels": labels or {}}
         return key
+
+    def bypass(self, keys: Iterable[str]) -> None:
+        """Leave these nodes and boxes out of a Run until they are turned on."""
+        for key in keys:
+            if key in self.subgraphs:
+                self.subgraphs[key]["bypassed"] = True
+            else:
+                self.nodes[key]["widgets"]["bypassed"] = True
 
     def show_as_app(self, inputs: Iterable[tuple[Any, ...]], outputs: Iterable[str]) -> None:
         """Say what the front end's App mode shows.
@@ -114,7 +129,7 @@ BUILD = """async ([plan, note]) => {
             made[source].connect(from, made[key], to);
         }
     }
-    for (const [key, { title, members, pos, promote, labels }] of Object.entries(plan.subgraphs)) {
+    for (const [key, { title, members, pos, promote, labels, bypassed }] of Object.entries(plan.subgraphs)) {
         const { subgraph, node } = graph.convertToSubgraph(new Set(members.map((member) => made[member])));
         // the front end promotes what it thinks is wanted, and leaves an empty input where that is linked already
         for (const [place, slot] of [...node.inputs.entries()].reverse())
@@ -129,6 +144,7 @@ BUILD = """async ([plan, note]) => {
         for (const slot of subgraph.inputs) if (labels[slot.name]) subgraph.renameInput(slot, labels[slot.name]);
         for (const slot of subgraph.outputs) if (labels[slot.name]) subgraph.renameOutput(slot, labels[slot.name]);
         subgraph.name = node.title = title;
+        if (bypassed) node.mode = 4;
         node.pos = pos;
         made[key] = node;
     }
@@ -181,6 +197,18 @@ def describe_blueprint(graph: Graph, saved: dict[str, Any]) -> dict[str, Any]:
     return saved
 
 
+def drop_newer(node: dict[str, Any]) -> None:
+    """Take from a saved node, in place, the widgets of NEWER, with the slots that they have among its inputs."""
+    if newer := NEWER.get(node["type"]):
+        node["widgets_values"] = node["widgets_values"][:-len(newer)]
+        node["inputs"] = [slot for slot in node["inputs"] if slot["name"] not in newer]
+
+
+def known_inputs(node: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a node of a prompt that every host knows."""
+    return {name: value for name, value in node["inputs"].items() if name not in NEWER.get(node["class_type"], ())}
+
+
 def readable(note: str) -> str:
     """A note without spans of code: the front end draws these blue on blue."""
     return re.sub("`([^`]+)`", lambda span: f"**{span[1]}**".replace("<", "\\<"), note)
@@ -206,12 +234,13 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             for level in (saved, *saved.get("definitions", {}).get("subgraphs", [])):
                 for node in level["nodes"]:
                     node.pop("widgets_values_named", None)  # the same by name, of newer front ends: one list to extend
+                    drop_newer(node)
             if graph.blueprint:
                 write(BLUEPRINTS / f"{graph.name}.json", describe_blueprint(graph, saved))
                 continue
             write(WORKFLOWS / f"{graph.name}.json", saved)
             write(WORKFLOWS / "api" / f"{graph.name}.json", {
-                id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in prompt.items()})
+                id: {"class_type": node["class_type"], "inputs": known_inputs(node)} for id, node in prompt.items()})
             print(graph.name, len(saved["nodes"]), "nodes")
         running.close()
 

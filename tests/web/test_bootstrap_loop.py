@@ -168,7 +168,7 @@ def person(profile, server, tmp_path):
         yield Person(tab, server)
         tab.picture(f"left {server.starts}")
         tab.page.close()
-        assert tab.errors == []
+        tab.require_no_errors()
 
     return make
 

@@ -154,7 +154,7 @@ def test_an_artist_gets_from_browse_templates_to_a_trained_lora_in_load_lora(tab
     assert page.evaluate(VIEW) == opened, "the view has moved"
     seconds = [taken for _, taken in person.answers]
     assert median(seconds) <= ANSWERED * BUSY and max(seconds) <= ANSWERED * WORST, told
-    assert tab.errors == []
+    tab.require_no_errors()
     server.post("/interrupt", {})  # the sheet is not waited for: tests/comfyui draw it
 
 

@@ -97,7 +97,8 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     name = run_name(vue_nodes, "chart")
     first, second = open_tab(), open_tab()
     for tab in (first, second):
-        tab.open_template(STYLE)
+        tab.load_template(STYLE)
+        tab.look_at_training()
         tab.set_widgets(name=name, steps=STEPS, batch_size=2, seed=int(vue_nodes))
     first.run()
     first.wait_for_status("training", seconds=START)
@@ -129,7 +130,8 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
 def test_stop_and_keep_keeps_the_lora_and_train_on_goes_on_from_there(open_tab, server, vue_nodes):
     name = run_name(vue_nodes, "stopped")
     tab = open_tab()
-    tab.open_template(STYLE)
+    tab.load_template(STYLE)
+    tab.look_at_training()
     tab.set_widgets(name=name, steps=5000, batch_size=2, seed=int(vue_nodes))
     tab.run()
     tab.wait_for_status("training", seconds=START)

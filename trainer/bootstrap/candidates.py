@@ -25,7 +25,7 @@ from ..models.sampler import Sampler, save_picture
 from ..pictures.images import load_pixels, to_image
 from ..pictures.small_copies import remove_small
 from ..stacks.time_split import Curve
-from .curate import Candidate
+from .curation.curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""

@@ -36,16 +36,19 @@ from ..training.loop import train
 from ..training.presets import plan_training
 from ..training.runs import read_losses
 from .candidates import Lineage, PictureMaker, Stopped, picture_seed
-from .config import BootstrapConfig
-from .curate import RoundFigures, alarm
+from .config import MARKS, BootstrapConfig
+from .curation.curate_round import curate_round
+from .curation.round_figures import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
+from .marked import SETTINGS as MARKED, mark_crops, style_round
 from .planning.view_plan import Source, lineage_of, plan_views
 from .project import ProjectRecord, StageRecord, now, open_project
 from .repairs import list_wished
 from .report import write_report
-from .rounds import REFERENCE, KeptCandidate, Project, curate_round, for_character, make_crops, round_dataset
+from .rounds import REFERENCE, KeptCandidate, Project
 from .stages import STAGES, list_stages
 from .status import style_run
+from .training_sets import for_character, make_crops, round_dataset
 
 SHOWCASE_COUNT = 5
 GRID_ROUND = 99
@@ -142,7 +145,7 @@ class _Bootstrap:
     def _round(self, number: int, dataset: Dataset, crops: Dataset,
                reference: Tensor) -> Generator[Event, None, Dataset]:
         """Grow the dataset once. Returns the larger dataset; if the loop must stop, `stopped_because` is set."""
-        lora = yield from self._do("style", self._style(number, dataset), number, len(dataset))
+        lora = yield from self._train_style(number, dataset, reference)
         paths = yield from self._do("candidates", self._candidates(number, lora), number)
         count = len(paths) + len(self.project.round(number).carried)
         kept = yield from self._do("curate", self._curate(number, crops, reference), number, count)
@@ -153,6 +156,17 @@ class _Bootstrap:
             return dataset
         return (yield from self._do_at_once("dataset", lambda: self._dataset(number, kept), number,
                                             len(kept) + len(crops)))
+
+    def _train_style(self, number: int, dataset: Dataset, reference: Tensor) -> Generator[Event, None, Path]:
+        marked: Dataset | None = None
+        if self.config.style_on == MARKS:
+            crops = self.project.crops()
+            marked, why = mark_crops(self.project, self._anchors(crops), reference)
+            if why:
+                yield Warned(f"{why} The style LoRAs are trained on whole images.")
+        work = self._style(style_round(self.project, number) if marked else number, marked or dataset,
+                           MARKED if marked else {})
+        return (yield from self._do("style", work, number, len(marked or dataset)))
 
     def _do(self, key: str, work: Work, number: int = 0, count: int | None = None) -> Generator[Event, None, Any]:
         """Run one stage: report it, time it and record it in project.json. Returns the value of its outcome.
@@ -210,8 +224,8 @@ class _Bootstrap:
         summary = f"{len(paths)} images"
         return _Outcome(self.pictures.pixels(paths), summary, reused, {"folder": self._relative(folder)})
 
-    def _style(self, number: int, dataset: Dataset) -> Work:
-        return self._train(style_run(self.project.name, number), "style", dataset, self.config.style,
+    def _style(self, number: int, dataset: Dataset, settings: Mapping[str, Any]) -> Work:
+        return self._train(style_run(self.project.name, number), "style", dataset, {**settings, **self.config.style},
                            {"project": self.config.name, "round": number})
 
     def _character(self, dataset: Dataset) -> Work:

@@ -17,7 +17,7 @@ from ..common.folders import RECORD, finish_swap
 from ..common.leftovers import remove_leftovers
 from ..common.locks import locked
 from ..common.schema import read_record
-from .curate import RoundFigures
+from .curation.round_figures import RoundFigures
 
 VERSION = 1
 CROPS, OWN = "crops", "originals"

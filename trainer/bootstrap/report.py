@@ -20,7 +20,7 @@ from ..pictures.thumbnails import data_uri
 from ..training.runs import read_losses, read_run
 from .candidates import Lineage, lineage_problem
 from .config import BootstrapConfig
-from .curate import Decision
+from .curation.curate import Decision
 from .notebook import Notebook
 from .picks import Pick
 from .project import ProjectRecord, crops_folder

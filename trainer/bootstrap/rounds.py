@@ -1,4 +1,4 @@
-"""A bootstrap project's rounds on disk: candidates, the decisions of curation and of people, and the datasets.
+"""A bootstrap project's rounds on disk: candidates, and the decisions of curation and of people.
 
 `round_<k>/candidates/` holds the images with their lineage, `decisions.json` what curation proposes, `picks.json` what
 was decided by hand (see picks.py), and `dataset/` what is trained on. The command line and the nodes use the same
@@ -9,44 +9,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from torch import Tensor
-
 from ..captions.earlier_views import earlier_roles, earlier_vocabulary
 from ..captions.roles import TagRoles, tag_roles
-from ..captions.sentences import SENTENCES, TAGS, worded
-from ..captions.tags import absorb, join_tags, split_tags
+from ..captions.sentences import TAGS, worded
 from ..captions.views import ViewPrompt, mirrored, vocabulary_for
 from ..captions.vocabulary import Vocabulary
 from ..common.errors import UserError
-from ..common.files import file_hash, write_json
-from ..common.folders import empty_folder, fill_folder, is_filled
+from ..common.files import file_hash
 from ..common.schema import read_record
-from ..datasets.dataset import Dataset, load_folder, save_samples
-from ..measures.eyes import Likeness
-from ..measures.likeness import anchor_pixels
-from ..measures.remembered import RememberedEye, remember_figures
-from ..measures.subject import Subject, read_subject
+from ..datasets.dataset import Dataset, load_folder
 from ..models.families import FAMILIES
-from ..pictures.images import load_pixels, open_image, pixel_hash
 from ..views.shown import with_rest
 from ..views.wordings import EDIT_WORDINGS, caption_wording
-from . import originals
-from .candidates import Lineage, lineage_problem
-from .config import BootstrapConfig, CurationSettings
-from .curate import Curation, Decision, RoundFigures, curate, quotas, round_figures
-from .gates import is_edited, keeps_colours, match_to_crops
+from .candidates import Lineage
+from .config import BootstrapConfig
+from .curation.curate import Decision, quotas
 from .picks import CandidateFacts, Pick, Picks
-from .project import CROPS, OWN, ProjectRecord, crops_folder, key_of
+from .project import ProjectRecord, crops_folder
 
 MANUAL, AUTO = "manual", "auto"
-FIGURES_FILE = ".figures.safetensors"
-"""In a round's folder: what was measured of its images; see measures/remembered.py."""
 REFERENCE = 0
 """Number of the round that holds the base model's own images."""
 
@@ -108,50 +94,6 @@ class Project:
     def target(self, number: int) -> int:
         """Number of images to train on after a round, including the crops."""
         return self.config.targets[number]
-
-
-@dataclass(frozen=True)
-class BuiltDataset:
-    """A dataset on disk, with a summary."""
-
-    dataset: Dataset
-    summary: str
-    reused: bool
-
-
-def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset | None = None) -> BuiltDataset:
-    """Cut the original into the crops of the first round. Each caption names what its crop shows.
-
-    Args:
-        stem: the parent that the crops name in their lineage.
-        own: captioned images to use unchanged instead. They are copied to a folder of their own: what a person put
-            among the crops stays as it is.
-    """
-    config, count = project.config, project.config.targets[0]
-    key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None,
-                 *[project.wording] * (project.wording != TAGS))
-    folder = project.folder / (CROPS if own is None else OWN)
-    reused = is_filled(folder, key)
-    if not reused:
-        items = originals.cut_crops(picture, count, stem, project.roles, project.vocabulary, config.trigger,
-                                    project.wording) if own is None else originals.own_crops(own, config.trigger)
-        with fill_folder(folder, key) as new:
-            save_samples(new, items)
-    if own is None:
-        empty_folder(project.folder / OWN)
-    dataset = project.crops()
-    if own is None and len(dataset) < count:
-        summary = f"The image gave only {len(dataset)} distinct crops; {count} were wanted."
-    else:
-        made = count if own is None else min(len(own), len(dataset))
-        summary = f"{made} {'crops' if own is None else 'images of your own'}{_extra(dataset, made, folder)}"
-    return BuiltDataset(dataset, summary, reused)
-
-
-def _extra(dataset: Dataset, made: int, folder: Path) -> str:
-    """A remark about images that somebody put into a folder of `made` images."""
-    more = len(dataset) - made
-    return f" and {more} more that {'was' if more == 1 else 'were'} put into {folder.name}/" if more > 0 else ""
 
 
 @dataclass(frozen=True)
@@ -317,8 +259,18 @@ class Round:
 
     def find_candidates(self) -> tuple[list[Path], list[str]]:
         """Both lists at once: there may be ten thousand images."""
-        told = {path: lineage_problem(path) for path in self._with_lineage()}
-        return [path for path, problem in told.items() if not problem], list(filter(None, told.values()))
+        lineages, problems = self.read_lineages()
+        return list(lineages), problems
+
+    def read_lineages(self) -> tuple[dict[Path, Lineage], list[str]]:
+        """(the lineage of each candidate, the problems): one look at each file."""
+        lineages, problems = {}, []
+        for path in self._with_lineage():
+            try:
+                lineages[path] = Lineage.read(path)
+            except UserError as error:
+                problems.append(str(error))
+        return lineages, problems
 
     def _with_lineage(self) -> list[Path]:
         folder, start = self.candidates_folder, f"r{self.number}-"
@@ -353,8 +305,8 @@ class Round:
         """What decisions.json says. Raises UserError if it cannot be read."""
         if not self.decisions_file.is_file():
             return Decisions({})
-        saved = read_record(self.decisions_file, SavedDecisions, "does not contain decisions",
-                            "Repair it, or delete it to curate again.")
+        status = self.decisions_file.stat()
+        saved = _read_decisions(self.decisions_file, status.st_mtime_ns, status.st_ino)
         return Decisions({decision.candidate: decision for decision in saved.decisions}, saved.mode, saved)
 
     def list_kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
@@ -382,126 +334,7 @@ class Round:
         return table
 
 
-@dataclass(frozen=True)
-class CuratedRound:
-    """The outcome of curating a round.
-
-    Attributes:
-        figures: of the kept images or, as long as too few were picked by hand, of those proposed.
-        kept: the images now kept, by curation and by hand.
-        reused: whether the decisions already existed.
-    """
-
-    curation: Curation
-    figures: RoundFigures
-    kept: tuple[KeptCandidate, ...]
-    reused: bool
-
-
-def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
-                 settings: CurationSettings | None = None, mode: str = AUTO) -> CuratedRound:
-    """Decide on a round's candidates, write decisions.json, and measure the kept images.
-
-    Decisions made from the same images and picks stay as they are in the file, where somebody may have edited them. Of
-    images that were measured before, likeness, tags and the figures marked `per_image` are not measured again.
-
-    Args:
-        wanted: how many to keep besides the crops.
-        size: (width, height) at which images are compared.
-        reference: the base's own images [R, 3, H, W] in 0..1 at that size. Without them, what is compared with them is
-            not measured.
-    """
-    with remember_figures(round_.folder / FIGURES_FILE) as store:
-        return _curate_round(round_, wanted, size, reference, RememberedEye(eye, store) if eye else None,
-                             settings or CurationSettings(), mode)
-
-
-def _curate_round(round_: Round, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
-                  settings: CurationSettings, mode: str) -> CuratedRound:
-    paths, crops, picks = round_.pictures(), round_.project.crops(), round_.picks
-    pixels, anchors = load_pixels(paths, size), anchor_pixels(crops, size)
-    lineage = [Lineage.read(path) for path in paths]
-    states = [picks.of(path.stem, round_.read_facts(path)).state for path in paths]
-    if mode == MANUAL:
-        carried = set(round_.carried)
-        states = [state or ("keep" if path in carried else "") for path, state in zip(paths, states, strict=True)]
-    key = key_of([item.to_dict() for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
-                 settings.recorded, eye.name if eye else None, reference is not None, states)
-    found = round_.read_decisions()
-    recorded = found.values or SavedDecisions(())
-    reused = recorded.key == key and all(path.stem in found.decisions for path in paths)
-    if reused:
-        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), recorded.notes)
-    else:
-        curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
-                          eye=eye, settings=settings,
-                          own_tags=(*round_.project.roles.view, *round_.project.config.tags),
-                          by_hand={index: state == "keep" for index, state in enumerate(states) if state})
-    kept = round_.list_kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
-    rows = [paths.index(item.path) for item in kept]
-    if proposed := mode == MANUAL and len(rows) < wanted:
-        rows = [row for row, decision in enumerate(curation.decisions) if decision.kept]
-    edited = [is_edited(lineage[row].candidate) for row in rows]
-    figures = round_figures(round_.number, [curation.decisions[row] for row in rows], curation.decisions, pixels[rows],
-                            anchors, reference, eye, originals.real_share(len(crops), len(rows)), proposed, edited)
-    write_json(round_.decisions_file, {
-        "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
-        "notes": curation.notes, "figures": asdict(figures), "measured": [paths[row].stem for row in rows],
-        "decisions": [asdict(decision) for decision in curation.decisions],
-        **({"match_colours": True} if settings.match_colours else {}),
-        "twins": recorded.twins if reused else [
-            [paths[index].stem for index in group] for group in curation.copies]})
-    return CuratedRound(curation, figures, tuple(kept), reused)
-
-
-def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
-    """Write the training set of a round: the crops, repeated until they are at least a third of the samples, and each
-    kept image once, cropped, flipped and captioned as decided by hand."""
-    crops, saved = round_.project.crops(), round_.read_decisions().values
-    matched = [item for item in kept if saved and saved.match_colours and _is_edited(item, round_.project)]
-    key = key_of(crops.fingerprint, [(file_hash(item.path), item.caption, item.pick.recipe[2:]) for item in kept],
-                 round_.project.config.trigger, *["match colours"] * bool(matched))
-    reused = is_filled(round_.dataset_folder, key)
-    if not reused:
-        subjects = [read_subject(crop.load()) for crop in crops] if matched else []
-        with fill_folder(round_.dataset_folder, key) as new:
-            originals.save_round(new, crops, [
-                (_finish_image(item, subjects if item in matched else ()), item.caption,
-                 item.lineage.to_dict() | {"tags": list(item.tags)}) for item in kept])
-    repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
-    dataset = load_folder(round_.dataset_folder)
-    more = _extra(dataset, len(crops) + len(kept), round_.dataset_folder)
-    colours = f", colours of {len(matched)} matched to the crops" if matched else ""
-    return BuiltDataset(
-        dataset, f"{len(crops)} crops x {repeats} and {len(kept)} generated{more} ({share:.0%} real){colours}", reused)
-
-
-def _is_edited(item: KeptCandidate, project: Project) -> bool:
-    """Whether an image was drawn from another, and should have the colours of the original."""
-    candidate = item.lineage.candidate
-    return is_edited(candidate) and keeps_colours(candidate.prompt.view, project.roles.view)
-
-
-def _finish_image(item: KeptCandidate, originals: Sequence[Subject]) -> Image.Image:
-    """The image as it is trained on; its colours are matched to those of the originals, if there are any."""
-    picture = item.pick.apply_to(open_image(item.path))
-    return match_to_crops(picture, originals) if originals else picture
-
-
-def for_character(dataset: Dataset, project: Project) -> Dataset:
-    """The same images without the character's own tags in their captions, so that the trigger comes to mean them.
-
-    A sentence is written anew from the tags that are saved beside it, unless it was changed by hand.
-    """
-    saved = {folder: originals.read_saved(folder) for folder in {sample.path.parent for sample in dataset}}
-    samples, own = [], 0
-    for sample in dataset:
-        caption = originals.absorbed_sentence(sample, saved[sample.path.parent], project.roles.identity,
-                                              project.config.trigger)
-        own += caption is None and project.wording == SENTENCES
-        samples.append(replace(sample, caption=join_tags(
-            absorb(split_tags(sample.caption), project.roles.identity)) if caption is None else caption))
-    written = "1 caption was" if own == 1 else f"{own} captions were"
-    notes = [f"{written} written by hand: what a sentence of yours says of the character is not left to the "
-             "trigger."] if own else []
-    return Dataset(tuple(samples), (*dataset.notes, *notes))
+@lru_cache(maxsize=8)
+def _read_decisions(path: Path, mtime_ns: int, inode: int) -> SavedDecisions:
+    """The file as it was at that time. It may hold ten thousand decisions, and the gallery reads it at each look."""
+    return read_record(path, SavedDecisions, "does not contain decisions", "Repair it, or delete it to curate again.")

@@ -12,6 +12,7 @@ from ..common.errors import UserError
 from ..common.names import with_ending
 from ..training.runs import read_run, run_folders
 from .candidates import Lineage
+from .marked import style_round
 from .project import ProjectRecord
 from .repairs import list_wished
 from .rounds import REFERENCE, Project, Round
@@ -83,7 +84,7 @@ def _stages(project: Project, record: ProjectRecord, loras: Path) -> Iterator[St
     yield _stage("crops", 0, crops > 0, f"{crops} crops", "Run cuts the image into crops.")
     for number in range(1, project.depth + 1):
         round_ = project.round(number)
-        yield _lora(loras, style_run(project.name, number), "style", number,
+        yield _lora(loras, style_run(project.name, style_round(project, number)), "style", number,
                     f"Run trains a style LoRA on the images so far, which then draws the candidates of round {number}.")
         yield _candidates(round_)
         yield _picks(round_, record)

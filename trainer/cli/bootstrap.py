@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..bootstrap.config import BootstrapConfig
+from ..bootstrap.config import IMAGES, MARKS, BootstrapConfig, CurationSettings
 from ..captions.tags import read_tags
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import (
@@ -51,6 +51,14 @@ def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
                          help="factors on the style LoRA's strength early and late in sampling, and the share of the "
                          "steps from which the second holds, such as 0.7 2.3 0.4 (measured on the sandbox only); "
                          "default: the same throughout")
+    command.add_argument("--candidate-strengths", type=float, nargs="+", default=[0.6], metavar="X",
+                         help="strengths of the style LoRA that the candidates take in turn (0.6)")
+    command.add_argument("--style-on", choices=(IMAGES, MARKS), default=IMAGES,
+                         help="what the style LoRAs learn: the images so far, or the marks of the crops alone, which "
+                         "are what the base never draws from the tags (measured on the sandbox only; try it with "
+                         "--candidate-strengths 1.2 --mark-weight 1 --set-style steps=200)")
+    command.add_argument("--mark-weight", type=float, default=0.0, metavar="X",
+                         help="weight of the marks when candidates are chosen; 0 only measures them (0)")
     command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X",
                          help="columns of the strength grid (0.5 0.7 0.8 0.9 1.0)")
     add_likeness_option(command)
@@ -75,7 +83,9 @@ def _config(options: argparse.Namespace) -> BootstrapConfig:
         picture=str(options.picture), tags=tuple(read_tags(options.tags)), trigger=options.trigger, base=options.base,
         name=options.name,
         targets=tuple(options.targets), candidates=tuple(options.candidates), seed=options.seed,
-        candidate_curve=tuple(options.candidate_curve), strengths=tuple(options.strengths), likeness=options.likeness,
+        candidate_strengths=tuple(options.candidate_strengths), candidate_curve=tuple(options.candidate_curve),
+        style_on=options.style_on, curation=CurationSettings(mark_weight=options.mark_weight),
+        strengths=tuple(options.strengths), likeness=options.likeness,
         sample_steps=options.sample_steps, cfg=options.cfg, style=parse_settings(options.set_style),
         character=parse_settings(options.set_character),
     )

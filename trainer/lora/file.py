@@ -206,5 +206,5 @@ def delta_factors(delta: LayerDelta, dtype: torch.dtype) -> Factors:
     ratio = (downs / ups).sqrt().where((ups > 0) & (downs > 0), torch.ones((), dtype=ups.dtype))
     up, down = (delta.up * ratio).to(dtype), (delta.down / ratio[:, None]).to(dtype)
     if delta.kernel:
-        up, down = up[:, :, None, None], down.unflatten(1, (-1, *delta.kernel))
+        up, down = up.reshape(*up.shape, *(1 for _ in delta.kernel)), down.unflatten(1, (-1, *delta.kernel))
     return Factors(down.contiguous(), up.contiguous(), float(delta.rank))

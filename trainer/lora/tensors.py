@@ -38,15 +38,18 @@ _LONGEST_NAME = 1000
 class TensorFile:
     """An open safetensors file. Raises UserError if the file is missing or is not a complete safetensors file.
 
+    Args:
+        what: what the file is, for messages.
+
     Attributes:
         metadata: the strings in the file's header; anything else there says nothing.
         shapes: key → shape.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str = "LoRA") -> None:
         self.path = path
         if not path.is_file():
-            raise UserError(f"LoRA file {path} does not exist. Check the path.")
+            raise UserError(f"{what} file {path} does not exist. Check the path.")
         try:
             with open(path, "rb") as file:
                 header, self._start = _header(file, path.stat().st_size)
@@ -57,7 +60,7 @@ class TensorFile:
                           for key, row in header.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             pickled = "a pickle, which can run code and is never opened, and " if _is_pickle(path) else ""
-            raise UserError(f"{path} is {pickled}not a complete safetensors file ({error}). Get the LoRA as "
+            raise UserError(f"{path} is {pickled}not a complete safetensors file ({error}). Get the {what} as "
                             ".safetensors, or download it again.") from error
 
     @cached_property

@@ -14,14 +14,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from torch import Tensor
 
 from ..pictures.crops import Box
 from ..pictures.filters import laplacian, rgb_to_grayscale, rgb_to_lab
-from ..pictures.images import to_tensor
+from ..pictures.images import to_image, to_tensor
 from ..pictures.saliency import Saliency, find_subject
+from .remembered import per_image
 
 Map = NDArray[np.float64]
 _SIDE, _CELL, _DIRECTIONS = 32, 4, 6
+_POSE = (_SIDE // _CELL) ** 2 * _DIRECTIONS
 _COLOURS = 10
 _LEAST_SHARE = 0.02
 """Colours that fill less of the subject than this are the edges between others."""
@@ -51,6 +54,32 @@ def read_subject(image: Image.Image) -> Subject:
     inside = np.asarray(mask) >= 128
     colours, shares = _main_colours(np.asarray(image)[inside])
     return Subject(_pose(image, mask, _box(image, saliency)), colours, shares, _detail(image, inside))
+
+
+def read_subjects(pixels: Tensor) -> list[Subject]:
+    """The subject of each image [B, 3, H, W] in 0..1. Inside `remembered.remember_figures`, each is measured once."""
+    return [_unpack(row) for row in subject_figures(pixels)]
+
+
+@per_image
+def subject_figures(pixels: Tensor) -> Tensor:
+    """[B, 425] the subjects of images [B, 3, H, W] in 0..1 as numbers, which can be stored."""
+    rows = [_pack(read_subject(to_image(row))) for row in pixels]
+    return torch.stack(rows) if rows else torch.zeros(0, _POSE + 1 + 4 * _COLOURS)
+
+
+def _pack(subject: Subject) -> Tensor:
+    """Pose, detail, then for each of _COLOURS its L*, a*, b* and its share, which is 0 where there is no colour."""
+    colours = np.zeros((_COLOURS, 4))
+    colours[: len(subject.shares)] = np.column_stack([subject.colours, subject.shares])
+    return torch.from_numpy(np.concatenate([subject.pose, [subject.detail], colours.ravel()])).float()
+
+
+def _unpack(row: Tensor) -> Subject:
+    values = row.double().numpy()
+    colours = values[_POSE + 1:].reshape(_COLOURS, 4)
+    colours = colours[colours[:, 3] > 0]
+    return Subject(values[:_POSE], colours[:, :3], colours[:, 3], float(values[_POSE]))
 
 
 def subject_mask(image: Image.Image, saliency: Saliency | None = None) -> Image.Image:
@@ -121,8 +150,7 @@ def _pose(image: Image.Image, mask: Image.Image, box: Box) -> Map:
     weight = np.minimum(weight, np.percentile(weight, 90)) * near  # one strong outline must not outweigh the rest
     direction = (np.arctan2(down, across) % np.pi / np.pi * _DIRECTIONS).astype(int).clip(max=_DIRECTIONS - 1)
     cells = np.add.outer(np.arange(_SIDE) // _CELL * (_SIDE // _CELL), np.arange(_SIDE) // _CELL)
-    counts = np.bincount((cells * _DIRECTIONS + direction).ravel(), weight.ravel(),
-                         (_SIDE // _CELL) ** 2 * _DIRECTIONS)
+    counts = np.bincount((cells * _DIRECTIONS + direction).ravel(), weight.ravel(), _POSE)
     pose = np.sqrt(counts)
     return pose / max(np.linalg.norm(pose), 1e-6)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from .archive import (
     FORMAT,
     LEFT_OUT,
     MANIFEST,
+    MOST_BYTES,
+    MOST_FILES,
     PROJECT,
     RUNS,
     Archive,
@@ -35,6 +38,8 @@ from .moved import without_machine
 
 STATE = "state"
 REPORT = "report.html"
+Tell = Callable[[int, int], None]
+"""Is told how many bytes are packed, and of how many, after each file."""
 
 
 @dataclass(frozen=True)
@@ -53,30 +58,75 @@ class Exported:
     left_out: Mapping[str, str]
 
 
-def export_project(root: Path, name: str, file: Path, state: bool = False) -> Exported:
+@dataclass(frozen=True)
+class _Part:
+    """A folder that is packed.
+
+    Attributes:
+        place: its name in the archive.
+        without: names of files and folders in it that are not packed.
+    """
+
+    folder: Path
+    place: str
+    without: tuple[str, ...]
+
+    def files(self) -> Iterator[tuple[Path, str]]:
+        """(path, name below the folder) of every file that is packed."""
+        return ((path, inner) for path, inner in _list_files(self.folder)
+                if inner.partition("/")[0] not in self.without)
+
+
+def export_project(root: Path, name: str, file: Path, state: bool = False,
+                   tell: Tell = lambda done, total: None) -> Exported:
     """Write an archive of a project and its runs. What an import would refuse is left out.
 
     Args:
         root: the output folder, with `bootstrap/` and `loras/` in it.
         state: also the training states of unfinished runs, which are several times as large as their LoRA.
 
-    Raises UserError if there is no such project, or the archive cannot be written.
+    Raises UserError if there is no such project, if an import would refuse it for its size, if the disk has no space
+    for it, or if the archive cannot be written.
     """
     root = Path(os.path.abspath(root))
     folder = root / "bootstrap" / checked_name(name, "project")
     project = Project.load(folder)
-    runs = project_runs(project, root / "loras")
+    record = _Part(folder, PROJECT, ("project.json", REPORT))
+    runs = [_Part(run, f"{RUNS}/{run.name}", () if state else (STATE,))
+            for run in project_runs(project, root / "loras")]
+    total = _check_totals([record, *runs], project.name, file)
     with atomic_path(file) as temp, zipfile.ZipFile(temp, "w", strict_timestamps=False) as archive:
-        writer = _Writer(archive, root, (folder.name, checked_name(project.name, "project")))
+        writer = _Writer(archive, root, (folder.name, checked_name(project.name, "project")), total, tell)
         writer.put_text(MANIFEST, asdict(Archive(FORMAT, project.name, state)))
         writer.put_record(folder)
-        writer.put_folder(folder, PROJECT, ("project.json", REPORT))
-        kept = tuple(run.name for run in runs if writer.put_run(run, state))
+        writer.put_folder(record)
+        kept = tuple(run.folder.name for run in runs if writer.put_run(run))
         if writer.left_out:
             lines = [f"{name}: {reason}\n" for name, reason in writer.left_out.items()]
             archive.writestr(LEFT_OUT, "".join(lines).encode(errors="replace"), zipfile.ZIP_STORED)
         files = len(archive.namelist())
     return Exported(file, files, file.stat().st_size, kept, writer.left_out)
+
+
+def _check_totals(parts: Sequence[_Part], name: str, file: Path) -> int:
+    """The bytes of all files that belong into the archive, unpacked. Raises UserError if an import would refuse so
+    much, or if the disk of the archive has less space."""
+    sizes = [path.stat().st_size for part in parts for path, inner in part.files()
+             if find_kind(f"{part.place}/{inner}")]
+    total = sum(sizes)
+    if len(sizes) > MOST_FILES or total > MOST_BYTES:
+        raise UserError(f"project {name!r} has {len(sizes)} files with {_in_gb(total)}; an archive may have "
+                        f"{MOST_FILES} files with {_in_gb(MOST_BYTES)}. Delete candidates or checkpoints that you no "
+                        "longer need.")
+    free = shutil.disk_usage(file.parent).free if file.parent.is_dir() else total
+    if total > free:
+        raise UserError(f"project {name!r} needs {_in_gb(total)}, and {file.parent} has {_in_gb(free)} left. Free some "
+                        "space, or use lora-bootstrap project export with a file on another disk.")
+    return total
+
+
+def _in_gb(size: int) -> str:
+    return f"{size / 2**30:.1f} GB"
 
 
 def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -94,27 +144,31 @@ class _Writer:
 
     Args:
         project: (its folder, its name).
+        total: bytes of all files.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, root: Path, project: tuple[str, str]) -> None:
+    def __init__(self, archive: zipfile.ZipFile, root: Path, project: tuple[str, str], total: int,
+                 tell: Tell) -> None:
         self.archive, self.root, self.project = archive, root, project
+        self._done, self._total, self._tell = 0, total, tell
         self.left_out: dict[str, str] = {}
         self._seen: set[str] = set()
 
-    def put_run(self, run: Path, state: bool) -> bool:
+    def put_run(self, run: _Part) -> bool:
         """Whether the run can be read from an archive, and is in it now."""
-        place = f"{RUNS}/{run.name}"
-        if problem := self._find_problem(run / "run.json", f"{place}/run.json"):
-            self.left_out[run.name] = problem
+        if problem := self._find_problem(run.folder / "run.json", f"{run.place}/run.json"):
+            self.left_out[run.folder.name] = problem
             return False
-        self.put_folder(run, place, () if state else (STATE,))
+        self.put_folder(run)
         return True
 
-    def put_folder(self, folder: Path, place: str, without: tuple[str, ...]) -> None:
-        """Put all files of a folder, without these files or folders in it."""
-        for path, inner in _list_files(folder):
-            if inner.partition("/")[0] not in without and (problem := self._put_file(path, f"{place}/{inner}")):
-                self.left_out[f"{folder.name}/{inner}"] = problem
+    def put_folder(self, part: _Part) -> None:
+        for path, inner in part.files():
+            if problem := self._put_file(path, f"{part.place}/{inner}"):
+                self.left_out[f"{part.folder.name}/{inner}"] = problem
+            else:
+                self._done = min(self._total, self._done + path.stat().st_size)
+                self._tell(self._done, self._total)
 
     def _put_file(self, path: Path, name: str) -> str:
         """Why the file is left out; "" if it is in the archive now."""

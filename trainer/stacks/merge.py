@@ -27,6 +27,7 @@ from ..lora.hashes import tensor_hash
 from ..lora.layers import EMBEDDINGS, LayerDelta, energy, thin
 from ..lora.layouts import OTHER, ROLES, architecture, block_of
 from ..lora.names import DENOISER
+from ..lora.nearest import nearest
 from ..lora.spellings import OwnName, choose_names
 from .layer_stack import LayerStack, VectorRow, one_thread, open_stack
 from .merge_settings import DTYPE_NAMES, WEIGHTS, MergeSettings
@@ -172,20 +173,6 @@ def compress(change: LayerDelta, rank: int) -> LayerDelta:
     reading = read_change(change, most=rank)
     return replace(change, up=change.up @ (change.down @ change.down.T @ reading.turn),
                    down=reading.turn.T @ change.down, orthogonal=True)
-
-
-def nearest(matrix: Tensor, rank: int) -> LayerDelta:
-    """The change of this rank nearest to a whole matrix [out, in]. For large matrices it is nearly the nearest, by
-    random projection (Halko, Martinsson & Tropp, arXiv:0909.4061) with the same random numbers every time."""
-    width = rank + 16
-    if 4 * width > min(matrix.shape):
-        u, sizes, v = torch.linalg.svd(matrix, full_matrices=False)
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            u, sizes, v = torch.svd_lowrank(matrix, q=width, niter=3)
-        v = v.T
-    return LayerDelta(u[:, :rank] * sizes[:rank], v[:rank], orthogonal=True, exact=False)
 
 
 # -- methods -----------------------------------------------------------------------------------------------------------

@@ -357,12 +357,13 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     """LoRA files as an axis. Each is labelled with the step and epoch from its metadata, or else with its name.
 
     Args:
-        names: the files' names in the host's loaders; their paths if not given.
+        names: the files' names in the host's loaders. Without them, a file is named as in the folder of LoRAs, a run's
+            with its run: the name goes into every image, which must not tell where the files lie.
 
     Raises UserError if a file cannot be read as safetensors.
     """
     choices = []
-    for path, name in zip(files, names or map(str, files), strict=True):
+    for path, name in zip(files, names or map(_name_of, files), strict=True):
         told = _read_facts(path)
         check_weights(path)
         facts = {"lora": name, "lora_sha256": file_hash(path), "lora_tensors": tensor_hash(path), **told,
@@ -372,6 +373,10 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     return Axis(CHECKPOINT, tuple(
         Choice(f"{choice.facts['run']} {choice.label}", choice.facts) if choice.label in twice else choice
         for choice in choices))
+
+
+def _name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}" if (path.parent / "run.json").is_file() else path.name
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ const OWN_EVENTS = {
   progress: "lora_bootstrap.progress",
   cells: "lora_bootstrap.sweep",
   marks: "lora_bootstrap.sweep_marks",
+  archive: "lora_bootstrap.archive",
 };
 
 /** Names of events: the pack's own, a prompt has begun, a node has finished or shows a text, a prompt has finished,

@@ -3,8 +3,12 @@
  * effect. */
 
 import { foldInputs, heightInSight } from "./fold.js";
+import { isLinked, promotedNames } from "./graph.js";
 
 export { linkStyles } from "./styles.js";
+
+/** Pixels of the row of an input that comes over a link. */
+const SLOT = 20;
 
 /**
  * Put a panel into a node, and make the node wide enough for it.
@@ -16,6 +20,7 @@ export { linkStyles } from "./styles.js";
  */
 export function addPanelWidget(node, name, panel, width) {
   foldInputs(node);
+  shrinkLinked(node);
   const widget = node.addDOMWidget(name, `lora_bootstrap_${name}`, panel.element, {
     serialize: false,
     hideOnZoom: false,
@@ -25,6 +30,20 @@ export function addPanelWidget(node, name, panel, width) {
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], heightInSight(node))]);
   return widget;
 }
+
+/** Leave to a text that comes over a link the row of its slot. In the classic canvas the hidden field would keep its
+ * share of the node's height, next to the panel. A field that a subgraph's node shows is the same one there. */
+export function shrinkLinked(node) {
+  for (const { name, element, options } of node.widgets ?? []) {
+    if (element?.localName !== "textarea" || !options) continue;
+    for (const limit of ["getMinHeight", "getMaxHeight"]) {
+      const usual = options[limit];
+      options[limit] = (...given) => (isHidden(node, name) ? SLOT : usual?.apply(options, given));
+    }
+  }
+}
+
+const isHidden = (node, name) => isLinked(node, name) && !promotedNames(node).includes(name);
 
 /**
  * Tie a panel's life to its node's, and let it refresh when what it shows may have changed.

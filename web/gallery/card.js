@@ -26,6 +26,12 @@ export const kinOf = ({ again_of: again, repaired_from: repaired, replaced_by: r
   ["→", replaced && `replaced by ${replaced}`],
 ].filter(([, words]) => words);
 
+/** The LoRA that drew an image, and how strong it was, also where that changed over the steps. */
+export function loraWords({ lora, strength, curve }) {
+  if (!lora) return "none";
+  return curve ? `${lora} at ${strength} (${curve})` : `${lora} at ${strength}`;
+}
+
 export class GalleryCard {
   /** @param {object} grid `store`, `mode()`, `thumb(candidate)`, `decide(name, state)`, `zoom(name)`,
    * `again(name)`, `focus(name)` */
@@ -85,10 +91,10 @@ export class GalleryCard {
     const { candidate, grid } = this;
     const pick = grid.store.pickOf(candidate.name);
     const mode = grid.mode();
-    const { proposed } = candidate; // which changes when another one is rejected
+    const { proposed, replaced_by: replaced } = candidate; // which change when another one is rejected
     if (this.drawn === pick && this.shown === candidate && this.mode === mode && this.at === place &&
-      this.count === count && this.proposed === proposed) return;
-    Object.assign(this, { drawn: pick, shown: candidate, mode, at: place, count, proposed });
+      this.count === count && this.proposed === proposed && this.replaced === replaced) return;
+    Object.assign(this, { drawn: pick, shown: candidate, mode, at: place, count, proposed, replaced });
     const state = look(candidate, pick, mode);
     this.element.dataset.state = state;
     this.element.classList.toggle("lb-gallery-flipped", pick.flip);

@@ -57,6 +57,13 @@ export function moveUp({ ranked, count }, isRejected) {
   }
 }
 
+/** Note in each candidate which repaired copy replaces it; "" for none. A copy that was rejected replaces nothing. */
+export function noteReplaced(candidates, isRejected) {
+  const copies = candidates.filter((candidate) => candidate.repaired_from && !isRejected(candidate));
+  const names = new Map(copies.map(({ name, repaired_from: old }) => [old, name]));
+  for (const candidate of candidates) candidate.replaced_by = names.get(candidate.name) ?? "";
+}
+
 /** The same, with near copies moved up next to the first of their group. */
 export function groupTwins(candidates) {
   const groups = new Map();
@@ -119,7 +126,7 @@ function wordsOf(candidate) {
     const { name, prompt, lora, generator, reference, view, twins } = candidate;
     const words = [
       name, ...prompt.split(","), lora, generator, reference, ...Object.values(view), twins === null ? "" : "similar",
-      candidate.again_of && "again", candidate.repaired_from && "repaired", candidate.replaced_by && "replaced",
+      candidate.again_of && "again", candidate.repaired_from && "repaired",
     ];
     fixedWords.set(candidate, words.filter(Boolean).map(sameTag).filter(Boolean));
   }
@@ -129,8 +136,8 @@ function wordsOf(candidate) {
 /** What a filter searches in a pick. */
 function pickWords(candidate, pick, mode) {
   const said = [
-    ...stateWord(candidate, pick, mode).split(", "), candidate.proposed ? "proposed" : "", pick.flip ? "flipped" : "",
-    pick.crop ? "cropped" : "", pick.note, ...(pick.tags ?? []),
+    ...stateWord(candidate, pick, mode).split(", "), candidate.proposed ? "proposed" : "",
+    candidate.replaced_by ? "replaced" : "", pick.flip ? "flipped" : "", pick.crop ? "cropped" : "", pick.note, ...(pick.tags ?? []),
   ];
   return said.map(sameTag).filter(Boolean);
 }

@@ -3,7 +3,7 @@
 
 import { Store } from "../common/store.js";
 import { countTags, countText, joinTags, listNames } from "../common/tags.js";
-import { moveUp, rankCandidates } from "./order.js";
+import { moveUp, noteReplaced, rankCandidates } from "./order.js";
 import { UNTOUCHED, WAYS, difference, isEmpty, isKept, isSame, joinSteps, stackSteps, stepOf, waysOf } from
   "./picks.js";
 
@@ -149,7 +149,9 @@ export class GalleryStore extends Store {
   }
 
   restack() {
-    moveUp(this.ranking, ({ name }) => this.pickOf(name).state === "reject");
+    const isRejected = ({ name }) => this.pickOf(name).state === "reject";
+    moveUp(this.ranking, isRejected);
+    noteReplaced(this.candidates, isRejected);
     const time = ({ at }) => Date.parse(at) || 0;
     const steps = [...this.history];
     for (const step of this.yielded) {

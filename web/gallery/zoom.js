@@ -7,7 +7,7 @@ import { figureName, figureWords } from "../common/figures.js";
 import { hostUrl } from "../common/host.js";
 import { FittedPicture } from "../common/picture.js";
 import { AgainForm } from "./again.js";
-import { kinOf } from "./card.js";
+import { kinOf, loraWords } from "./card.js";
 import { CropPicture } from "./crop.js";
 import { cropOf, cropProblem, stateWord } from "./picks.js";
 
@@ -246,14 +246,14 @@ export class GalleryZoom {
   }
 
   factRows(candidate) {
-    const { scores, prompt, seed, lora, strength, round, width, height, view, generator, reference } = candidate;
+    const { scores, prompt, seed, round, width, height, view, generator, reference } = candidate;
     const kin = kinOf(candidate).map(([, words]) => words).join(", ");
     const made = [["generator", generator], ["reference", reference]].filter(([, text]) => text);
     const names = [...new Set([...SCORES, ...Object.keys(scores)])];
     const measured = names.filter((name) => name in scores || ALWAYS.includes(name)).map((name) =>
       [figureName(name), name in scores ? scores[name].toFixed(2) : "not measured", figureWords(name)]);
     return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed], ...made,
-      ["LoRA", lora ? `${lora} at ${strength}` : "none"], ["round", round], ["pixels", `${width} × ${height}`],
+      ["LoRA", loraWords(candidate)], ["round", round], ["pixels", `${width} × ${height}`],
       ...(kin ? [["made", kin]] : [])];
   }
 

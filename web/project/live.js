@@ -1,6 +1,8 @@
 /** What the queue does for a project right now, from the server's events. Pure functions: no host and no document.
  * Loading this module has no effect. */
 
+import { formatMemory } from "../common/format.js";
+
 /** @typedef {{queue: boolean, own: boolean, text: string, stage: string, done: string}} Live
  * queue: whether the queue runs a workflow of this tab; own: whether what runs is known to be for this project, which
  * only its own events say; text: what is being done, "" if nothing is; stage and done: the stage that it belongs to, and
@@ -36,6 +38,21 @@ export function withTraining(live, project, event) {
   if (!run) return live;
   const told = TRAININGS[event.status]?.(run, event);
   return told ? { ...live, own: true, done: "", ...told, stage: run.stage } : ownBetween(live);
+}
+
+/**
+ * What the panel says while the server packs a project for a download.
+ * @param {{name: string, done?: number, total?: number, problem?: string}} told bytes, as in the server's event
+ * @returns {{text: string, isOver: boolean, isError: boolean}}
+ */
+export function packingLine({ name, done = 0, total = 0, problem = "" }) {
+  if (problem) return { text: `${name} was not packed: ${problem}`, isOver: true, isError: true };
+  const size = total < 2 ** 20 ? "less than 1 MB" : formatMemory(total);
+  if (total && done >= total) {
+    return { text: `${name}.zip is packed (${size}). Your browser downloads it now.`, isOver: true, isError: false };
+  }
+  const share = total ? `: ${Math.floor(100 * done / total)} % of ${size}` : "";
+  return { text: `Packing ${name}${share} …`, isOver: false, isError: false };
 }
 
 /** After the event that a candidate was saved. Round 0 are the base model's own images. */

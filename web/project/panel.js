@@ -7,13 +7,13 @@ import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
-import { IDLE, begun, galleryRound, isRunOf, withCandidate, withProject, withTraining } from "./live.js";
+import { IDLE, begun, galleryRound, isRunOf, packingLine, withCandidate, withProject, withTraining } from "./live.js";
 import { ProjectNotes, noteNames, saveNote } from "./notes.js";
 import { archiveAddress, fetchProject, reportAddress, saveNotes, sendArchive } from "./routes.js";
 
-/** Pixels that the panel needs: one line before the first run, then crops, the next step, stages, and a row for each
- * round. */
-const HEIGHT = { idle: 100, project: 214, stage: 13, round: 20, note: 26 };
+/** Pixels that the panel needs: a line and two buttons before the first run, also for proposed tags, then crops, the next
+ * step, stages, and a row for each round, each note and each role of the tags. */
+const HEIGHT = { idle: 128, proposal: 138, project: 224, stage: 13, round: 20, note: 26, role: 17 };
 
 /** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
@@ -78,13 +78,32 @@ export class ProjectPanel extends Panel {
     this.reportButton = button("Report", "Open the report in a new tab: images, picks, figures and curves on one page",
       () => window.open(reportAddress(this.name), "_blank", "noopener"));
     this.downloadButton = button("Download", "Download the project and its LoRAs as one zip: a backup, or to move it",
-      () => element("a", "", { href: archiveAddress(this.name), download: `${this.name}.zip` }).click());
+      () => this.download());
     this.importButton = button("Import", "Read a project from such a zip. Nothing is overwritten.",
       () => this.chooser.click());
     this.chooser = element("input", "", { type: "file", accept: ".zip", hidden: true });
     this.chooser.addEventListener("change", () => this.importFile());
     this.keeping = element("div", "lb-ui-head lb-project-keeping");
     this.keeping.append(this.reportButton, this.downloadButton, this.importButton, this.chooser);
+  }
+
+  /** Let the server pack the project. The browser shows the download only once that is done. */
+  download() {
+    this.packing = this.name;
+    this.tellKept(packingLine({ name: this.name }).text);
+    element("a", "", { href: archiveAddress(this.name), download: `${this.name}.zip` }).click();
+  }
+
+  /** How far the server is with packing, or why it cannot. Only what this panel has asked for is shown. */
+  tellPacking(told) {
+    if (told.name !== this.packing || told.name !== this.name) return;
+    const { text, isOver, isError } = packingLine(told);
+    if (isOver) {
+      this.packing = null;
+      this.say(text);
+    }
+    this.kept = { text, isError, of: this.name };
+    this.schedule();
   }
 
   async importFile() {
@@ -141,6 +160,7 @@ export class ProjectPanel extends Panel {
         this.kept = null;
         this.tell(begun());
       },
+      [EVENTS.archive]: (told) => this.tellPacking(told),
       [EVENTS.project]: mine(({ name }) => name === this.name, withProject),
       [EVENTS.candidates]: mine(({ project }) => project === this.name, withCandidate),
       [EVENTS.progress]: mine(({ name }) => isRunOf(this.name, name), withTraining),
@@ -187,11 +207,12 @@ export class ProjectPanel extends Panel {
   }
 
   minHeight() {
-    if (!this.project) return this.proposal ? HEIGHT.project : HEIGHT.idle;
+    const roles = HEIGHT.role * roleRows((this.project ?? this.proposal)?.roles).length;
+    if (!this.project) return this.proposal ? HEIGHT.proposal + roles : HEIGHT.idle;
     const { stages, rounds } = this.project;
     const rows = rounds.length && rounds.length + 1;
     const notes = HEIGHT.note * noteNames(this.project).length;
-    return HEIGHT.project + notes + HEIGHT.stage * stages.length + HEIGHT.round * rows;
+    return HEIGHT.project + roles + notes + HEIGHT.stage * stages.length + HEIGHT.round * rows;
   }
 
   draw() {

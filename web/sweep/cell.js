@@ -96,7 +96,9 @@ export class SweepCell {
       const title = `Rate the ${aspect} by eye: good, bad, not rated. Score Sweep counts it when it runs again`;
       return [aspect, button(aspect, title, () => this.viewer.rate(this.cell, aspect))];
     }));
-    ratings.append(...this.ratingButtons.values());
+    const name = element("span", "lb-sweep-ratings-name", { textContent: "by eye" });
+    name.setAttribute("aria-hidden", "true"); // the group is called the same
+    ratings.append(name, ...this.ratingButtons.values());
     this.ratings = ratings;
     return ratings;
   }

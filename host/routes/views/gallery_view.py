@@ -88,11 +88,10 @@ def round_view(round_: Round) -> dict[str, Any]:
     saved = found.values or SavedDecisions(())
     crops = _crops(project, round_.number)
     target = project.target(round_.number)
-    drawn, unread = round_.find_candidates()
-    lineages = {path: Lineage.read(path) for path in (*round_.carried, *drawn)}
+    drawn, unread = round_.read_lineages()
+    lineages = {**{path: Lineage.read(path) for path in round_.carried}, **drawn}
     twins = {name: number for number, group in enumerate(saved.twins) for name in group}
     wishes, unreadable = wishes_view(round_)
-    replaced = {lineage.repaired_from: path.stem for path, lineage in lineages.items() if lineage.repaired_from}
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
         "eye": saved.eye or "",
@@ -100,7 +99,7 @@ def round_view(round_: Round) -> dict[str, Any]:
         "figures": saved.figures, "measured": list(saved.measured), "again": wishes,
         "crops": crops, "quotas": round_.quotas(max(0, target - len(crops)), lineages.values()),
         "candidates": [_candidate(round_, path, lineage, found.decisions.get(path.stem), picks, twins)
-                       | {"replaced_by": replaced.get(path.stem, "")} for path, lineage in lineages.items()],
+                       for path, lineage in lineages.items()],
         "history": [asdict(step) for step in picks.history]}
 
 
@@ -132,9 +131,10 @@ def _candidate(round_: Round, path: Path, lineage: Lineage, decision: Any, picks
         "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
         "scores": dict(decision.scores) if decision else {}, "twins": twins.get(name), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
-        "strength": lineage.strength, "generator": lineage.generator, "reference": lineage.reference,
-        "width": lineage.width, "height": lineage.height, "again_of": lineage.again_of,
-        "repaired_from": lineage.repaired_from, "thumb": thumb, "full": full, "pick": _plain(pick)}
+        "strength": lineage.strength, "curve": lineage.curve, "generator": lineage.generator,
+        "reference": lineage.reference, "width": lineage.width, "height": lineage.height,
+        "again_of": lineage.again_of, "repaired_from": lineage.repaired_from, "thumb": thumb, "full": full,
+        "pick": _plain(pick)}
 
 
 def _plain(pick: Pick) -> dict[str, Any]:

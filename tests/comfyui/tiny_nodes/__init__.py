@@ -5,7 +5,9 @@ The host's own loaders know text encoders by their full size, so the templates f
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import sys
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,9 @@ from types import ModuleType
 
 TESTS = Path(__file__).resolve().parents[1]
 PACK = TESTS.parents[1]
+COARSE = {"qwen_image_edit": 64, "flux2_klein": 16}
+"""Pixels a side to one latent where it is not eight: as in the host's empty latent, or more, because its text encoder
+for Qwen scales whatever it is shown to 1 megapixel."""
 
 
 @cache
@@ -43,17 +48,33 @@ class _Loader:
 def _parts(family: str):
     tiny = _tiny_models()
     model, clip, vae = tiny.make_parts(family)
-    return model, _with_schedule(clip), vae
+    vae.scale = COARSE.get(family, vae.scale)
+    return model, _with_images(_with_schedule(clip)), vae
 
 
 def _with_schedule(clip):
     """What CLIP Text Encode asks beside what a backbone asks."""
     def encode(tokens, unprojected=False, add_dict=None, show_pbar=True):
         made = clip.encode_from_tokens(tokens)
-        return [[made.pop("cond"), {name: value for name, value in made.items() if value is not None}]]
+        needed = ("pooled_output",)  # older hosts read it of every conditioning
+        return [[made.pop("cond"), {name: value for name, value in made.items()
+                                    if value is not None or name in needed}]]
 
     clip.encode_from_tokens_scheduled = encode
     return clip
+
+
+def _with_images(clip):
+    """What the text encoder of an edit model takes beside the text: each image is a word of its own."""
+    def tokenize(text, return_word_ids=False, images=(), llama_template=None):
+        return read(" ".join((text, *(f"image-{_digest(image)}" for image in images))), return_word_ids)
+
+    read, clip.tokenize = clip.tokenize, tokenize
+    return clip
+
+
+def _digest(tensor) -> str:
+    return hashlib.sha256(tensor.float().cpu().numpy().tobytes()).hexdigest()[:16]
 
 
 class TinyCheckpoint(_Loader):
@@ -72,4 +93,25 @@ class TinyDecoder(_Loader):
     RETURN_TYPES, SLOTS = ("VAE",), slice(2, 3)
 
 
-NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (TinyCheckpoint, TinyNetwork, TinyText, TinyDecoder)}
+class NoteConditioning:
+    """Passes a conditioning on, and notes by the seed that it is drawn with what is in it, in output/<file>."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "note", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"conditioning": ("CONDITIONING",), "seed": ("INT", {"forceInput": True}),
+                             "file": ("STRING", {"default": "conditionings.jsonl"})}}
+
+    def note(self, conditioning, seed, file):
+        import folder_paths
+
+        ((text, more),) = conditioning
+        shown = [_digest(latent) for latent in more.get("reference_latents", ())]
+        with open(Path(folder_paths.get_output_directory()) / file, "a", encoding="utf-8") as notes:
+            notes.write(json.dumps({"seed": seed, "text": _digest(text), "shown": shown}) + "\n")
+        return (conditioning,)
+
+
+NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (
+    TinyCheckpoint, TinyNetwork, TinyText, TinyDecoder, NoteConditioning)}

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.host import paths
+from lora_bootstrap.trainer.bootstrap.curation.curate_round import curate_round
 from lora_bootstrap.trainer.bootstrap.repairs import keep_repaired
-from lora_bootstrap.trainer.bootstrap.rounds import curate_round
 from lora_bootstrap.trainer.common.files import read_json, write_json
 
 from ...helpers.asking import ask, sent_as_json
 from ...helpers.drawn_project import draw_project, draw_round
 
-MANY = 10_000
+MANY = 3_000
 
 
 def get(project="zqx", number=1, **more):
@@ -117,12 +117,11 @@ def test_what_is_to_be_drawn_again_is_told_until_it_is_taken_back(project, names
     assert [status for status, _ in (unknown, worse, bad, nowhere)] == [400, 400, 400, 404]
 
 
-def test_a_repaired_candidate_and_the_one_that_it_replaces_name_each_other(project, names):
+def test_a_repaired_candidate_names_the_one_that_it_was_repaired_from(project, names):
     new = keep_repaired(project.round(1), names[1], Image.new("RGB", (64, 64), "red")).stem
     ((_, told),) = ask(get())
     rows = {row["name"]: row for row in told["candidates"]}
-    assert (rows[new]["repaired_from"], rows[names[1]]["replaced_by"]) == (names[1], new)
-    assert (rows[new]["replaced_by"], rows[names[0]]["repaired_from"], rows[new]["again_of"]) == ("", "", "")
+    assert (rows[new]["repaired_from"], rows[names[0]]["repaired_from"], rows[new]["again_of"]) == (names[1], "", "")
 
 
 def test_the_second_of_two_writers_is_shown_what_the_first_did(project, names):
@@ -206,7 +205,7 @@ def test_an_unknown_candidate_is_refused(project):
     assert status == 404 and "no candidate 'r1-999-abcdef'" in told["error"]
 
 
-def test_ten_thousand_candidates_are_told_and_decided_on_in_seconds(project, names):
+def test_thousands_of_candidates_are_told_and_decided_on_in_seconds(project, names):
     folder = project.round(1).candidates_folder
     data, lineage = (folder / f"{names[0]}.png").read_bytes(), read_json(folder / f"{names[0]}.json")
     for number in range(len(names), MANY):
@@ -216,10 +215,10 @@ def test_ten_thousand_candidates_are_told_and_decided_on_in_seconds(project, nam
     started = time.monotonic()
     ((status, told), (saved, _), (thumb, _)) = ask(
         get(), post(0, {f"r1-{number:05d}-abcdef": {"state": "keep"} for number in range(1000, 2000)}),
-        ("GET", "/lora_bootstrap/candidate", {"params": {"project": "zqx", "round": "1", "name": "r1-09999-abcdef",
+        ("GET", "/lora_bootstrap/candidate", {"params": {"project": "zqx", "round": "1", "name": "r1-02999-abcdef",
                                                          "size": "thumb"}}))
     assert (status, saved, thumb) == (200, 200, 200) and len(told["candidates"]) == MANY
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 10
 
 
 def test_a_project_is_told_with_what_the_next_run_does(project):

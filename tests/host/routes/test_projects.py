@@ -5,8 +5,11 @@ import json
 import zipfile
 
 from lora_bootstrap.host.routes import answers, projects  # noqa: F401 (registers itself)
+from lora_bootstrap.trainer.bootstrap import rounds
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.notebook import Notebook
+from lora_bootstrap.trainer.common.files import write_json
+from lora_bootstrap.trainer.records import write_archive
 
 from ...helpers.archived_project import write_whole_project
 from ...helpers.asking import ask
@@ -35,6 +38,17 @@ def test_a_project_is_downloaded_and_uploaded_under_a_free_name(host):
     assert told["picture"] == "bootstrap/akane-2/picture.png" and (host.output / told["picture"]).is_file()
     assert "such as akane-3" in answers[1][1]["error"] and "akane.zip is not a whole zip" in answers[2][1]["error"]
     assert not list((host.base / "temp").rglob("*.tmp")) and not list((host.output / "bootstrap").glob(".*"))
+
+
+def test_packing_is_told_to_its_end_and_so_is_why_it_cannot_be(host, monkeypatch):
+    write_whole_project(host.output)
+    ((_, data),) = ask(("GET", f"{BASE}/archive", {"params": {"name": "akane"}}))
+    told = [values for event, values, *_ in host.server.sent if event == "lora_bootstrap.archive"]
+    assert 0 < told[0]["done"] < told[0]["total"] and told[-1] == {
+        "name": "akane", "done": len(data), "total": len(data), "problem": ""}
+    monkeypatch.setattr(write_archive, "MOST_FILES", 3)
+    ((status, answer),) = ask(("GET", f"{BASE}/archive", {"params": {"name": "akane"}}))
+    assert status == 400 and host.server.sent[-1][1]["problem"] == answer["error"]
 
 
 def test_a_project_is_imported_where_the_folder_of_projects_is_a_link(host):
@@ -82,9 +96,16 @@ def test_damaged_notes_cost_only_themselves(host):
     assert [status for status, _ in answers] == [200, 400, 200] and "notes.json" in answers[1][1]["error"]
 
 
-def test_a_round_is_shown_with_two_looks_at_each_lineage(host, monkeypatch):
-    write_whole_project(host.output, candidates=12)
-    looks, read = [], Lineage.read
+def test_a_round_is_shown_with_one_look_at_each_lineage_and_the_decisions_read_once(host, monkeypatch):
+    file = write_whole_project(host.output, candidates=12) / "round_1" / "decisions.json"
+    looks, read, decided, read_json = [], Lineage.read, [], rounds.read_record
     monkeypatch.setattr(Lineage, "read", lambda path: looks.append(path) or read(path))
-    ((status, _),) = ask(("GET", "/lora_bootstrap/candidates", {"params": {"project": "akane", "round": 1}}))
-    assert status == 200 and len(looks) == 24
+    monkeypatch.setattr(rounds, "read_record", lambda *given: decided.append(given[0]) or read_json(*given))
+    shown = ("GET", "/lora_bootstrap/candidates", {"params": {"project": "akane", "round": 1}})
+    ((status, first),) = ask(shown)
+    assert status == 200 and len(looks) == 12
+    ((_, again),) = ask(shown)
+    assert again == first and decided == [file]
+    write_json(file, {**json.loads(file.read_text()), "notes": ["Another note."]})
+    ((_, changed),) = ask(shown)
+    assert "Another note." in changed["notes"] and decided == [file, file]

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from lora_bootstrap.bench import bootstrap
 from lora_bootstrap.bench.ceiling import drawn_dataset, planned_views, share_table
 from lora_bootstrap.bench.characters import NEW, draw_characters
 from lora_bootstrap.sandbox.world import HELD_OUT, SIGNATURE_COLORS, SIGNATURE_KINDS, Scene, draw, is_held_out
@@ -35,6 +36,19 @@ def test_the_ceiling_is_trained_on_the_crops_and_on_true_drawings_of_as_many_vie
     for view, sample in zip(views, sorted(drawings, key=lambda sample: sample.path.name), strict=True):
         assert split_tags(sample.caption) == split_tags(join_tags(view.prompt.tags))
         assert pixel_hash(sample.load()) == pixel_hash(draw(Scene(AKANE, **dict(view.prompt.view)), 64))
+
+
+def test_a_loop_with_other_settings_is_another_case_in_a_project_of_its_own(tmp_path):
+    def read(*words):
+        options = bootstrap._options(["--work", str(tmp_path), *words])
+        return bootstrap._changed_loop(options), bootstrap._config("akane", 0, options)
+
+    plain, changed = read(), read("--style-on", "marks", "--mark-weight", "1", "--candidate-strengths", "1.2")
+    assert plain[0] == {} and plain[1].name == "akane-0"
+    assert changed[0] == {"candidate_strengths": [1.2], "style_on": "marks", "mark_weight": 1.0}
+    config = changed[1]
+    assert (config.style_on, config.curation.mark_weight, config.candidate_strengths) == ("marks", 1.0, (1.2,))
+    assert config.name != plain[1].name
 
 
 def row(character, arm, identity, signature, prompt, prompts="trigger"):

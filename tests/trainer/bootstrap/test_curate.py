@@ -7,20 +7,17 @@ import torch
 from torch.nn.functional import normalize
 
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.bootstrap.curate import (
-    Candidate,
-    CurationSettings,
-    RoundFigures,
-    alarm,
-    curate,
-    round_figures,
-)
-from lora_bootstrap.trainer.bootstrap.gates import match_to_crops, measure_edits, refuse_edits
+from lora_bootstrap.trainer.bootstrap.config import CurationSettings
+from lora_bootstrap.trainer.bootstrap.curation.curate import Candidate, curate
+from lora_bootstrap.trainer.bootstrap.curation.gates import match_to_crops, measure_edits, refuse_edits
+from lora_bootstrap.trainer.bootstrap.curation.round_figures import RoundFigures, alarm, round_figures
 from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.views import VOCABULARIES, ViewPrompt, view_prompt, view_prompts
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.measures import subject
 from lora_bootstrap.trainer.measures.likeness import leave_one_out
 from lora_bootstrap.trainer.measures.pixels import resize_pixels
+from lora_bootstrap.trainer.measures.remembered import remember_figures
 from lora_bootstrap.trainer.measures.subject import colour_shift, read_subject
 from lora_bootstrap.trainer.pictures.images import to_image
 from lora_bootstrap.trainer.views.turns import asks_to_turn
@@ -312,6 +309,20 @@ def test_an_edit_of_a_kept_image_is_compared_with_that_image_too():
     pixels = pixels_of([side, replace(side, background="sunset")])
     figures = measure_edits([kept, again], pixels, pixels_of([world.Scene(AKANE)]), OWN_VIEW)
     assert figures.pose[1] > 0.82 > figures.pose[0]
+
+
+def test_the_subjects_of_edited_images_are_measured_once(tmp_path, monkeypatch):
+    scenes = [(angle, world.Scene(AKANE, angle=angle, background="grass")) for angle in ("front view", "from side")]
+    pixels, crops = pixels_of([scene for _, scene in scenes], 128), pixels_of([world.Scene(AKANE)], 128)
+    plain = measure_edits(edited_round(scenes), pixels, crops, OWN_VIEW)
+    measured, read = [], subject.read_subject
+    monkeypatch.setattr(subject, "read_subject", lambda image: measured.append(image) or read(image))
+    for count in (1, 2, 2):
+        with remember_figures(tmp_path / "figures"):
+            figures = measure_edits(edited_round(scenes[:count]), pixels[:count], crops, OWN_VIEW)
+    assert len(measured) == 3  # the crop and each image
+    assert [figures.of(index) for index in (0, 1)] == [plain.of(index) for index in (0, 1)]
+    assert "same_pose" in figures.of(1) and "colour_shift" in figures.of(0)
 
 
 def test_a_cast_and_lost_detail_are_refused_unless_a_style_was_asked_for_or_colours_are_matched(anchors):

@@ -158,6 +158,37 @@ def test_a_candidate_without_a_curve_counts_in_keys_as_it_did_before_there_were_
     assert "curve" not in saved and Lineage.read(drawn.with_suffix(".png")).to_dict() == saved
 
 
+class PlainBase(DrawingBase):
+    """A base that does not know the mark of the character, and draws only the first background and style."""
+
+    def _draw(self, prompt, seed, width):
+        asked = {world.attribute_of(tag): tag for tag in prompt.split(", ")}
+        context = {axis: asked[axis] for axis in ("angle", "framing", "expression") if axis in asked}
+        return to_tensor(draw_once(world.Scene(replace(AKANE, signature=None), **context), width))
+
+
+def test_style_loras_learn_the_marks_of_the_crops_alone_if_asked_and_the_character_lora_whole_images(
+        config, tmp_path, training):
+    few = replace(config, style_on="marks", targets=(3, 5, 7), candidates=(4, 4))
+    run(few, tmp_path, PlainBase())
+    *styles, (whole, images, _) = training.calls
+    for settings, dataset, _ in styles:
+        assert {sample.parent for sample in dataset} == {"akane"} and all(sample.mask for sample in dataset)
+        assert (settings.data.masked_loss, settings.data.unmasked_weight, settings.data.masked_prior) == (True, 0, 1)
+    assert [settings.name for settings, *_ in training.calls] == ["zqx-style-1", "zqx-style-1", "zqx"]
+    assert not whole.data.masked_loss and len(images) == 7
+
+
+def test_style_loras_learn_whole_images_where_the_base_draws_all_that_the_image_shows(config, tmp_path, training):
+    few = replace(config, style_on="marks", targets=(3, 5, 7), candidates=(4, 4))
+    events = run(few, tmp_path)  # this base draws the mark
+    assert [(settings.name, len(images)) for settings, images, _ in training.calls] == [
+        ("zqx-style-1", 3), ("zqx-style-2", 5), ("zqx", 7)]
+    assert not any(settings.data.masked_loss for settings, *_ in training.calls)
+    assert any("The style LoRAs are trained on whole images." in event.message for event in events
+               if isinstance(event, Warned))
+
+
 def test_stages_are_reported_by_number_and_title(config, tmp_path, training):
     started = [event for event in run(config, tmp_path) if isinstance(event, StageStarted)]
     assert [(event.number, event.total) for event in started] == [(number, 13) for number in range(1, 14)]
@@ -329,6 +360,7 @@ def test_the_report_needs_no_other_file_and_no_script(config, tmp_path, training
     ({"targets": (16, 4)}, "increasing"),
     ({"candidates": (4, 96)}, "at least 5, 9"), ({"strengths": (0.0,)}, "above 0"), ({"strengths": ()}, "strengths"),
     ({"candidate_curve": (0.7, 2.3)}, "candidate_curve is"), ({"candidate_curve": (0.7, 2.3, 1.0)}, "between 0 and 1"),
+    ({"style_on": "mark"}, "must be images or marks"),
 ])
 def test_impossible_settings_are_told_before_anything_runs(config, change, words):
     with pytest.raises(UserError, match=words):

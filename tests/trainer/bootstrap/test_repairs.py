@@ -6,8 +6,10 @@ from unittest.mock import Mock
 import pytest
 from PIL import Image, ImageOps
 
-from lora_bootstrap.trainer.bootstrap import repairs, rounds
+from lora_bootstrap.trainer.bootstrap import repairs
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
+from lora_bootstrap.trainer.bootstrap.curation import curate_round as curating
+from lora_bootstrap.trainer.bootstrap.curation.curate_round import curate_round
 from lora_bootstrap.trainer.bootstrap.planning.view_plan import Source, is_kept, keep_candidates, lineage_of
 from lora_bootstrap.trainer.bootstrap.repairs import (
     MOST_WISHES,
@@ -19,8 +21,9 @@ from lora_bootstrap.trainer.bootstrap.repairs import (
     list_wished,
     wishes_file,
 )
-from lora_bootstrap.trainer.bootstrap.rounds import Project, curate_round, round_dataset
+from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.bootstrap.status import project_status
+from lora_bootstrap.trainer.bootstrap.training_sets import round_dataset
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.datasets.dataset import Dataset
 from lora_bootstrap.trainer.pictures.images import open_image
@@ -188,7 +191,7 @@ def test_the_old_image_can_be_picked_where_its_repair_was_rejected_by_hand(round
 
 def test_a_round_without_repairs_keeps_the_key_that_it_had(round_, monkeypatch):
     """Decisions made before there were repairs are not made anew: the key is that of commit f504383."""
-    monkeypatch.setattr(rounds, "file_hash", lambda path: path.name)
+    monkeypatch.setattr(curating, "file_hash", lambda path: path.name)
     monkeypatch.setattr(Dataset, "fingerprint", "crops")
     curated(round_)
     assert round_.read_decisions().values.key == "c71ad39452d988b326cead0c"

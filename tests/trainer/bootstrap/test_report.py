@@ -9,7 +9,7 @@ from PIL import Image
 
 from lora_bootstrap.trainer.bootstrap import report
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
-from lora_bootstrap.trainer.bootstrap.curate import RoundFigures
+from lora_bootstrap.trainer.bootstrap.curation.round_figures import RoundFigures
 from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, crops_folder, open_project
 from lora_bootstrap.trainer.bootstrap.report import write_report
 from lora_bootstrap.trainer.common.errors import UserError

@@ -11,20 +11,14 @@ import torch
 from PIL import Image, ImageOps
 
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.bootstrap import rounds
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage, PictureMaker
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig, CurationSettings
-from lora_bootstrap.trainer.bootstrap.curate import alarm
+from lora_bootstrap.trainer.bootstrap.curation import curate_round as curating
+from lora_bootstrap.trainer.bootstrap.curation.curate_round import curate_round
+from lora_bootstrap.trainer.bootstrap.curation.round_figures import alarm
 from lora_bootstrap.trainer.bootstrap.picks import Picks
-from lora_bootstrap.trainer.bootstrap.rounds import (
-    AUTO,
-    MANUAL,
-    Project,
-    curate_round,
-    for_character,
-    make_crops,
-    round_dataset,
-)
+from lora_bootstrap.trainer.bootstrap.rounds import AUTO, MANUAL, Project
+from lora_bootstrap.trainer.bootstrap.training_sets import for_character, make_crops, round_dataset
 from lora_bootstrap.trainer.captions.tags import split_tags
 from lora_bootstrap.trainer.captions.views import ViewPrompt
 from lora_bootstrap.trainer.common.errors import UserError
@@ -367,7 +361,7 @@ def test_a_damaged_decisions_file_is_told_in_one_line(project):
 
 def test_decisions_made_before_candidates_had_curves_are_still_reused(project, monkeypatch):
     keyed = []
-    monkeypatch.setattr(rounds, "key_of", lambda *parts: keyed.append(parts) or "key")
+    monkeypatch.setattr(curating, "key_of", lambda *parts: keyed.append(parts) or "key")
     curated(project.round(1))
     paths = project.round(1).list_candidates()
     saved = [read_json(path.with_suffix(".json")) for path in paths]

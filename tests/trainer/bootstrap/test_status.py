@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_bootstrap.trainer.bootstrap.rounds import curate_round
+from lora_bootstrap.trainer.bootstrap.curation.curate_round import curate_round
 from lora_bootstrap.trainer.bootstrap.status import project_status, style_run
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json

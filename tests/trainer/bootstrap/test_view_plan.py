@@ -10,7 +10,7 @@ from PIL import Image
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage, picture_seed
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
-from lora_bootstrap.trainer.bootstrap.curate import Decision
+from lora_bootstrap.trainer.bootstrap.curation.curate import Decision
 from lora_bootstrap.trainer.bootstrap.picks import Pick
 from lora_bootstrap.trainer.bootstrap.planning.view_plan import (
     REFERENCE_COUNT,
@@ -22,15 +22,8 @@ from lora_bootstrap.trainer.bootstrap.planning.view_plan import (
     remove_outdated,
 )
 from lora_bootstrap.trainer.bootstrap.project import open_project
-from lora_bootstrap.trainer.bootstrap.rounds import (
-    Decisions,
-    KeptCandidate,
-    Project,
-    RoundWords,
-    for_character,
-    make_crops,
-    round_dataset,
-)
+from lora_bootstrap.trainer.bootstrap.rounds import Decisions, KeptCandidate, Project, RoundWords
+from lora_bootstrap.trainer.bootstrap.training_sets import for_character, make_crops, round_dataset
 from lora_bootstrap.trainer.captions.axes import find_contradictions
 from lora_bootstrap.trainer.captions.earlier_views import earlier_roles, earlier_vocabulary
 from lora_bootstrap.trainer.captions.roles import tag_roles

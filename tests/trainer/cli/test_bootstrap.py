@@ -13,13 +13,16 @@ def test_a_bootstrap_runs_through_the_real_loop(tiny, tmp_path, capsys):
     few = [word for kind in ("style", "character") for name in SMALL[1::2] for word in (f"--set-{kind}", name)]
     argv = ["bootstrap", "--picture", tmp_path / "a.png", "--tags", ", ".join(world.caption_tags(akane)), "--trigger",
             "zqx", "--targets", 2, 4, "--candidates", 6, "--strengths", 1, "--candidate-curve", 0.7, 2.3, 0.4,
+            "--candidate-strengths", 0.5, "--style-on", "marks", "--mark-weight", 0.5,
             "--sample-steps", 1, "--output", tmp_path,
             "--base", "some-folder", *few]
     assert run(*argv, "--json") == 0
     out = capsys.readouterr()
     result = json.loads(out.out)
-    drawn = next(tmp_path.glob("bootstrap/zqx/round_1/candidates/*.json"))
-    assert json.loads(drawn.read_text())["curve"] == "x 0.7 until 0.4, x 2.3 from 0.4 of the steps"
+    drawn = json.loads(next(tmp_path.glob("bootstrap/zqx/round_1/candidates/*.json")).read_text())
+    assert drawn["strength"] == 0.5 and drawn["curve"] == "x 0.7 until 0.4, x 2.3 from 0.4 of the steps"
+    settings = json.loads((tmp_path / "bootstrap/zqx/project.json").read_text())["settings"]
+    assert settings["style_on"] == "marks" and settings["curation"]["mark_weight"] == 0.5
     assert result["finished"] and result["lora"].endswith("zqx.safetensors")
     assert "[9/9] Report" in out.err and "3 steps, loss" in out.err
     assert run("info", result["folder"]) == 0

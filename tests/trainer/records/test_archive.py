@@ -6,6 +6,7 @@ import stat
 import tracemalloc
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.bootstrap.status import project_status, style_run
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json, write_json
-from lora_bootstrap.trainer.records import read_archive
+from lora_bootstrap.trainer.records import read_archive, write_archive
 from lora_bootstrap.trainer.records.read_archive import import_project
 from lora_bootstrap.trainer.records.write_archive import export_project
 from lora_bootstrap.trainer.training.runs import read_run
@@ -106,6 +107,26 @@ def test_training_states_and_files_of_others_stay_out_unless_asked(tmp_path):
     export_project(tmp_path, "akane", tmp_path / "a.zip", state=True)
     import_project(tmp_path / "there", tmp_path / "a.zip")
     assert (tmp_path / "there/loras/akane/state/state.safetensors").read_bytes() == state.read_bytes()
+
+
+def test_what_is_too_large_for_an_import_or_for_the_disk_is_refused_before_it_is_written(here, tmp_path, monkeypatch):
+    def refusal():
+        with pytest.raises(UserError) as refused:
+            export_project(here, "akane", tmp_path / "a.zip")
+        assert not any(tmp_path.iterdir())
+        return str(refused.value)
+
+    told = []
+    export_project(here, "akane", tmp_path / "a.zip", tell=lambda *bytes: told.append(bytes))
+    (tmp_path / "a.zip").unlink()
+    size = told[0][1]
+    assert [done for done, _ in told] == sorted({done for done, _ in told}) and told[-1][0] <= size
+    monkeypatch.setattr(write_archive.shutil, "disk_usage", lambda path: SimpleNamespace(free=size - 1))
+    assert "left. Free some space" in refusal()
+    monkeypatch.setattr(write_archive, "MOST_BYTES", size - 1)
+    assert "an archive may have 100000 files" in refusal()
+    monkeypatch.setattr(write_archive, "MOST_FILES", len(told) - 1)
+    assert f"an archive may have {len(told) - 1} files" in refusal()
 
 
 def test_memory_holds_a_part_of_one_file(tmp_path):

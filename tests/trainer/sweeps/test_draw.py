@@ -69,6 +69,19 @@ def test_each_cell_is_made_at_its_strength(tmp_path, lora):
                                                            for cell in sweep.cells]
 
 
+def test_an_image_names_its_lora_without_where_that_lies(tmp_path, lora):
+    run_folder = tmp_path / "loras" / "akane"
+    run_folder.mkdir(parents=True)
+    (run_folder / "run.json").write_text("{}")
+    of_a_run = lora_file(run_folder / "akane-step000050.safetensors")
+    for file, name in ((lora, "a.safetensors"), (of_a_run, "akane/akane-step000050.safetensors")):
+        sweep, _ = run(GreyBase(), file, (1.0,), tmp_path / file.stem)
+        told = Image.open(sweep.picture(sweep.cells[0])).text["lora_bootstrap"]
+        assert json.loads(told)["lora"] == name
+        written = [path.read_bytes() for path in sweep.folder.rglob("*") if path.is_file()]
+        assert written and not any(str(tmp_path).encode() in data for data in written)
+
+
 def test_cells_without_the_lora_are_made_once_for_all_strengths(tmp_path, lora):
     base = GreyBase()
     sweep, _ = run(base, lora, (0.2, 1.0), tmp_path / "g", without=True)

@@ -4,7 +4,7 @@ import test from "node:test";
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
 const { filterCandidates, generatorRows, groupTwins, moveFocus, putBeside, sortCandidates } =
   await import("../../../web/gallery/order.js");
-const { captionOf, kinOf } = await import("../../../web/gallery/card.js");
+const { captionOf, kinOf, loraWords } = await import("../../../web/gallery/card.js");
 const { anotherSeed, wishOf, wishWords } = await import("../../../web/gallery/again.js");
 const { readDrawing } = await import("../../../web/gallery/drawing.js");
 const { figuresParts, quotaWords } = await import("../../../web/gallery/facts.js");
@@ -575,6 +575,31 @@ test("a card says what its image was made from, and what replaces it", () => {
   assert.deepEqual([words({ again_of: "b" }), words({ again_of: "b", repaired_from: "c" }), words({ replaced_by: "d" }),
     words({ again_of: "", repaired_from: "", replaced_by: "" })],
   [["drawn again of b"], ["repaired from c"], ["replaced by d"], []]);
+});
+
+test("an image is shown as replaced by its repaired copy, until the copy is rejected", () => {
+  const round = { candidates: [candidate("old"), candidate("new", { repaired_from: "old" })], revision: 0, target: 4 };
+  const store = new GalleryStore({ fetch: async () => null, save: async () => ({ revision: 1 }) }, () => {});
+  store.begin(round, "akane", 1);
+  const words = () => kinOf(store.byName.get("old")).map(([, text]) => text);
+  const found = () => filterCandidates(store.candidates, '"replaced"', ({ name }) => store.pickOf(name), "manual")
+    .map(({ name }) => name);
+  assert.deepEqual([words(), found()], [["replaced by new"], ["old"]]);
+  store.edit("rejecting", ["new"], () => ({ state: "reject" }));
+  assert.deepEqual([words(), found()], [[], []]);
+  store.edit("unpicking", ["new"], () => ({ state: "" }));
+  assert.deepEqual([words(), found()], [["replaced by new"], ["old"]]);
+  store.begin({ ...round, candidates: [candidate("old"), candidate("new", { repaired_from: "old",
+    pick: pick({ state: "reject" }) })] }, "akane", 1);
+  assert.deepEqual([words(), found()], [[], []]);
+  store.forget();
+});
+
+test("the strength of the LoRA is shown with how it changed over the steps", () => {
+  const curve = "x 0.7 until 0.4, x 2.3 from 0.4 of the steps";
+  assert.deepEqual([{}, { curve }, { lora: "", curve }].map((values) =>
+    loraWords(candidate("a", { strength: 0.6, curve: "", ...values }))),
+  ["akane-style-1 at 0.6", `akane-style-1 at 0.6 (${curve})`, "none"]);
 });
 
 test("the form for drawing again sends what it shows, and says what cannot be", () => {

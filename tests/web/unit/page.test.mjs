@@ -10,7 +10,7 @@ app.registerExtension = (given) => {
   app.page = given;
 };
 await import("../../../web/page/extension.js");
-const { rememberOnNode } = await import("../../../web/common/mount.js");
+const { rememberOnNode, shrinkLinked } = await import("../../../web/common/mount.js");
 
 const { nodeOf, toShowAgain } = await import("../../../web/page/last_runs.js");
 const { NodeTexts } = await import("../../../web/page/texts.js");
@@ -34,6 +34,17 @@ test("what was shown with other values says so, and is not taken for a result", 
 
 test("a node of another class under the same number shows nothing", () => {
   assert.deepEqual(toShowAgain(graph, [run({ kind: "LoraBootstrap_TrainLora" }), run({ node: "9" })]), []);
+});
+
+test("a text that comes over a link takes one row, and as much as before without the link", () => {
+  const text = { name: "tags", element: { localName: "textarea" }, options: { getMinHeight: () => 60 } };
+  const panel = { name: "project", element: { localName: "div" }, options: { getMinHeight: () => 300 } };
+  const node = { inputs: [{ name: "tags", link: null }], widgets: [text, panel, { name: "seed" }] };
+  shrinkLinked(node);
+  const heights = () => [text, panel].map(({ options }) => [options.getMinHeight(), options.getMaxHeight?.()]);
+  assert.deepEqual(heights(), [[60, undefined], [300, undefined]]);
+  node.inputs[0].link = 4;
+  assert.deepEqual(heights(), [[20, 20], [300, undefined]]);
 });
 
 test("a node inside a subgraph is found by its path", () => {

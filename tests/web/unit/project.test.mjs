@@ -3,7 +3,8 @@ import test from "node:test";
 
 import "./host_stub.mjs";
 
-const { IDLE, begun, galleryRound, withCandidate, withProject, withTraining } = await import("../../../web/project/live.js");
+const { IDLE, begun, galleryRound, packingLine, withCandidate, withProject, withTraining } =
+  await import("../../../web/project/live.js");
 const { FIGURES, SWEEP_FIGURES, figureName, figureWords } = await import("../../../web/common/figures.js");
 const { offerOpening, openPanel } = await import("../../../web/common/open.js");
 const { allNodes } = await import("../../../web/common/graph.js");
@@ -32,6 +33,17 @@ test("candidates are counted as they are drawn, the base model's own too", () =>
   assert.deepEqual([live.text, live.stage, live.done], [
     "Drawing candidate 13 of 48 of round 1.", "candidates-1", "12 of 48"]);
   assert.equal(candidate(IDLE, { round: 0, made: 2, total: 16 }).text, "Drawing image 3 of 16 of the base model.");
+});
+
+test("a download says how far packing is, and why it failed", () => {
+  const line = (told) => packingLine({ name: "zqx", ...told });
+  const [half, whole] = [{ done: 2 ** 29, total: 2 ** 30 }, { done: 2 ** 30, total: 2 ** 30 }];
+  assert.deepEqual([{}, half, whole].map((told) => [line(told).text, line(told).isOver]), [
+    ["Packing zqx …", false], ["Packing zqx: 50 % of 1.0 GB …", false],
+    ["zqx.zip is packed (1.0 GB). Your browser downloads it now.", true]]);
+  assert.deepEqual(line({ done: 0, total: 0, problem: "the disk is full." }),
+    { text: "zqx was not packed: the disk is full.", isOver: true, isError: true });
+  assert.equal(line({ done: 9, total: 100 }).text, "Packing zqx: 9 % of less than 1 MB …");
 });
 
 test("between two stages only the tab that queued knows that the workflow runs", () => {

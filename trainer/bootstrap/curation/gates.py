@@ -15,25 +15,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..captions.axes import usual_tags
-from ..captions.tags import same_tag
-from ..captions.views import OWN, ViewPrompt
-from ..datasets.retouch import lab_statistics, match_colours
-from ..measures.eyes import Likeness
-from ..measures.likeness import leave_one_out, likeness_to
-from ..measures.subject import (
+from ...captions.axes import usual_tags
+from ...captions.tags import same_tag
+from ...captions.views import OWN, ViewPrompt
+from ...datasets.retouch import lab_statistics, match_colours
+from ...measures.eyes import Likeness
+from ...measures.likeness import leave_one_out, likeness_to
+from ...measures.subject import (
     Subject,
     colour_shift,
     detail_change,
     match_aim,
     read_subject,
+    read_subjects,
     same_pose,
     subject_mask,
 )
-from ..pictures.crops import find_face
-from ..pictures.images import to_image, to_tensor
-from ..views.turns import asks_to_turn
-from .config import CurationSettings
+from ...pictures.crops import find_face
+from ...pictures.images import to_image, to_tensor
+from ...views.turns import asks_to_turn
+from ..config import CurationSettings
 
 COLOUR_AXES = ("style", "lighting")
 """Where a view asks for another of these, other colours and another texture are wanted."""
@@ -92,17 +93,19 @@ def measure_edits(candidates: Sequence[Drawn], pixels: Tensor, anchors: Tensor,
     edited = [index for index, candidate in enumerate(candidates) if is_edited(candidate)]
     if not edited:
         return EditFigures()
-    subjects = {index: read_subject(to_image(pixels[index])) for index in edited}
-    originals = [read_subject(to_image(anchor)) for anchor in anchors]
     original = ViewPrompt(tuple(own_view), {})
     places = {candidate.name: index for index, candidate in enumerate(candidates)}
+    drawn_from = {index: places[name] for index in edited if (name := candidates[index].reference) in places}
+    measured = sorted({*edited, *drawn_from.values()})
+    subjects = dict(zip(measured, read_subjects(pixels[measured]), strict=True))
+    originals = read_subjects(anchors)
     pose: dict[int, float] = {}
     for index in edited:
         asked = candidates[index].prompt
         left = originals if asks_to_turn(asked, original) else []
-        place = places.get(candidates[index].reference)
+        place = drawn_from.get(index)
         if place is not None and asks_to_turn(asked, candidates[place].prompt):
-            left = [*left, subjects.get(place) or read_subject(to_image(pixels[place]))]
+            left = [*left, subjects[place]]
         if left:
             pose[index] = max(same_pose(subjects[index], other) for other in left)
     alike = [index for index in edited if keeps_colours(candidates[index].prompt.view, own_view)]

@@ -1,0 +1,1 @@
+"""The host's models and checkpoint files as sides of an extraction."""

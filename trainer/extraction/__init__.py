@@ -1,0 +1,1 @@
+"""Takes a LoRA out of two models' difference, and makes LoRAs smaller."""
