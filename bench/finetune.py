@@ -2,8 +2,8 @@
 
 `python -m lora_bootstrap.bench.finetune` trains both on true drawings of each new character (characters.py) and lets
 the sandbox's judge read what they draw of unseen views, prompted by the trigger alone. It writes
-bench/results/finetune.md and .json after each character; what is measured already is not measured again. Rates are
-tuned on `--characters-from held-out`. Text encoders are frozen in all arms, so a LoRA here is below what the preset
+bench/results/finetune.md and .json after each character; what is measured already is not measured again. Tune
+rates on `--characters-from held-out`. Text encoders are frozen in all arms, so a LoRA here is below what the preset
 reaches, which trains them too.
 """
 
@@ -66,7 +66,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=CHARACTERS, metavar="NAME", help="these characters instead")
     parser.add_argument("--images", type=int, default=16, help="drawings to train on")
     parser.add_argument("--views", type=int, default=48, help="unseen views per arm")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of the fine-tune")
     parser.add_argument("--ranks", type=int, nargs="+", default=[8, 32], help="the first is also the direct LoRA's")
     parser.add_argument("--work", type=Path, default=Path("output/bench-finetune"), help="LoRAs and drawings")
@@ -157,7 +157,7 @@ def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namesp
                      **{name: round(100 * mean(row[name] for row in mine), 1) for name in FIGURES}})
     notes = (f"{options.images} true drawings each, {options.steps} steps of batch 8, text encoders frozen, "
              f"{options.views} unseen views, prompted by the trigger alone. The fine-tune's rate is {options.rate:g} "
-             f"(Adafactor), the LoRA's that of its preset.\n\n{_gains(measured, options)}\n\n{_cases(measured)}")
+             f"(Adafactor): it learns there, but no others were compared. The LoRA's is that of its preset.\n\n{_gains(measured, options)}\n\n{_cases(measured)}")
     path = write_result(options.name, TITLE, rows, notes)
     values = read_json(path.with_suffix(".json"))
     write_json(path.with_suffix(".json"), {**values, "cases": list(measured)})

@@ -436,6 +436,8 @@ def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporte
     reporter.preparing("counting what a step will take in memory")
     controls = most_controls(base, config, dataset)
     found = memory_plan.forecast_memory(base, config, max(captions, key=len), controls=controls)
+    if found.refusal:
+        raise UserError(found.refusal)
     if found.share > base.recompute:
         base.set_recompute(found.share)
     base.step_memory = found.memory

@@ -7,6 +7,7 @@ from tiny_models import make_backbone, make_dataset
 from unchanged import facts
 
 from lora_bootstrap.host.backbone.loras import apply_lora
+from lora_bootstrap.host.backbone.memory_plan import count_training
 from lora_bootstrap.host.finetune.weights import patched_weights, save_fine_tuned
 from lora_bootstrap.trainer.models.backbone import Backbone
 from lora_bootstrap.trainer.training.config import TrainConfig
@@ -40,6 +41,7 @@ def test_the_hosts_model_is_bit_identical_after_a_fine_tune_that_proves_its_file
     assert isinstance(backbone, Backbone)
     backbone._bring("network")  # what the host itself marks in its layers when it first loads them
     backbone.unload()
+    backbone.model.model.requires_grad_(False)  # as the host leaves every weight that a LoRA file was once applied to
     before = facts(backbone.model.model)
     events = run(backbone, dataset, tmp_path, precision=precision, gradient_checkpointing=checkpointing,
                  preview_every=1, preview_prompts=("a disc",))
@@ -74,6 +76,14 @@ def test_the_whole_model_file_holds_what_the_difference_makes_of_the_model(datas
     tuned, _ = apply_lora(backbone.model, None, path)
     for name, weight in patched_weights(tuned).items():
         assert torch.equal(saved[f"model.diffusion_model.{name}"], weight) and not torch.equal(weight, own[name])
+
+
+@pytest.mark.parametrize("dtype, cast", [(torch.float32, None), (torch.float16, torch.float32)])
+def test_the_weights_that_a_fine_tune_trains_are_counted_whatever_type_the_model_has(dtype, cast):
+    backbone = make_backbone("sdxl", dtype=dtype, cast=cast)
+    count = count_training(backbone, config(precision="fp32"), "a disc", seconds=60)
+    assert count.adapter == 4 * sum(p.numel() for p in backbone.network.parameters()) and count.peak > count.adapter
+    assert count.weights < 0.1 * count.adapter
 
 
 def test_a_fine_tune_starts_from_what_other_nodes_have_made_of_the_model(dataset, tmp_path):
