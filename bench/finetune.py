@@ -157,7 +157,8 @@ def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namesp
                      **{name: round(100 * mean(row[name] for row in mine), 1) for name in FIGURES}})
     notes = (f"{options.images} true drawings each, {options.steps} steps of batch 8, text encoders frozen, "
              f"{options.views} unseen views, prompted by the trigger alone. The fine-tune's rate is {options.rate:g} "
-             f"(Adafactor): it learns there, but no others were compared. The LoRA's is that of its preset.\n\n{_gains(measured, options)}\n\n{_cases(measured)}")
+             "(Adafactor): it learns there, but no others were compared. The LoRA's is that of its preset.\n\n"
+             f"{_gains(measured, options)}\n\n{_cases(measured)}")
     path = write_result(options.name, TITLE, rows, notes)
     values = read_json(path.with_suffix(".json"))
     write_json(path.with_suffix(".json"), {**values, "cases": list(measured)})
