@@ -69,7 +69,7 @@ def adapter(sandbox, monkeypatch):
         monkeypatch, "memory_plan", measured_peak=lambda base: None,
         forecast_memory=lambda base, config, caption, controls=None: SimpleNamespace(
             line="about 0.1 GiB", note="", share=0.0, memory=0, refusal=""))
-    return SimpleNamespace(refusal="", calls=calls, backbone=sandbox, model=model, memory_plan=plan)
+    return SimpleNamespace(calls=calls, backbone=sandbox, model=model, memory_plan=plan)
 
 
 def stand_in(monkeypatch, name, **contents):
