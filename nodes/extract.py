@@ -60,7 +60,7 @@ class ExtractLora(io.ComfyNode):
                     "kohya's extraction advise. own values: those of this node.")),
                 io.Float.Input("min_difference", default=defaults.min_difference, min=0.0, max=1.0, step=1e-5,
                                round=False, tooltip=(
-                    "Layers of which no weight differs by more are skipped. kohya asks this of the text encoder "
+                    "Layers where no weight differs by more are skipped. kohya asks this of the text encoder "
                     "alone.")),
                 io.Float.Input("clamp_quantile", default=defaults.clamp_quantile, min=0.5, max=1.0, step=0.001,
                                round=False, tooltip=(

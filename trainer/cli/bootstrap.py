@@ -55,8 +55,9 @@ def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
                          help="strengths of the style LoRA that the candidates take in turn (0.6)")
     command.add_argument("--style-on", choices=(IMAGES, MARKS), default=IMAGES,
                          help="what the style LoRAs learn: the images so far, or the marks of the crops alone, which "
-                         "are what the base never draws from the tags (measured on the sandbox only; try it with "
-                         "--candidate-strengths 1.2 --mark-weight 1 --set-style steps=200)")
+                         "are what the base never draws from the tags. On the sandbox, with --candidate-strengths 1.4 "
+                         "--mark-weight 1 --set-style steps=200, more candidates show the marks, but the character "
+                         "LoRA is less like the character")
     command.add_argument("--mark-weight", type=float, default=0.0, metavar="X",
                          help="weight of the marks when candidates are chosen; 0 only measures them (0)")
     command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X",

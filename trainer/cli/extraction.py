@@ -34,7 +34,7 @@ def add_extract_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", default=OWN_VALUES,
                          help=f"values in place of those given: {', '.join(PRESETS)} (%(default)s)")
     command.add_argument("--min-difference", type=float, default=0.0, metavar="NUMBER",
-                         help="skip layers of which no weight differs by more (%(default)s)")
+                         help="skip layers where no weight differs by more (%(default)s)")
     command.add_argument("--clamp-quantile", type=float, default=1.0, metavar="SHARE",
                          help="clamp a layer's factors to this quantile of their values, as kohya does with 0.99; "
                               "1 does not, because clamping loses detail (%(default)s)")
@@ -47,8 +47,6 @@ def add_extract_options(command: argparse.ArgumentParser) -> None:
 
 def check_extract(options: argparse.Namespace) -> None:
     _extract_settings(options)
-    for path in filter(None, (options.tuned, options.base)):
-        _check_file(path)
 
 
 def handle_extract(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -83,7 +81,6 @@ def add_resize_options(command: argparse.ArgumentParser) -> None:
 
 def check_resize(options: argparse.Namespace) -> None:
     _rank_settings(options)
-    _check_file(options.source)
 
 
 def handle_resize(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -121,13 +118,6 @@ def _extract_settings(options: argparse.Namespace) -> ExtractSettings:
     return preset_settings(options.preset, **_rank_values(options), min_difference=options.min_difference,
                            clamp_quantile=options.clamp_quantile, vectors=not options.no_vectors,
                            text_encoder=options.text_encoder, exact=options.exact)
-
-
-def _check_file(path: Path) -> None:
-    from ..common.errors import UserError
-
-    if not path.is_file():
-        raise UserError(f"there is no file at {path}; give a .safetensors file.")
 
 
 def _device(name: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Events, Progress
+from ..common.events import Events, Progress
 from ..common.names import checked_name
 from ..lora.file import Factors, LoraWeights, delta_factors
 from ..lora.layers import LayerDelta
@@ -24,7 +24,7 @@ from ..lora.nearest import nearest
 from ..lora.tensors import all_finite
 from .ranks import Spectrum, choose_rank, choose_ranks, looks_at_all
 from .report import LayerRow, Report, name_some
-from .saved import network_metadata, save_new
+from .saved import HEADER, METADATA, Written, network_metadata, save_new
 from .settings import ExtractSettings
 from .sides import Weights, is_denoiser, split_key
 
@@ -32,18 +32,7 @@ _EMBEDDINGS = ("embedding.weight", "embeddings.weight", "embed_tokens.weight", "
 """Endings of a text encoder's tables of rows, which are no layers that a LoRA is for."""
 _MOST_VECTOR = 1 << 20
 """Numbers in a parameter of another name than weight and bias, such as a norm's scale, that is kept as it is."""
-_HEADER = 300
-"""Bytes that a layer's names, types and places take in a file at most, besides three times its name's length."""
-_METADATA = 4096
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class Extracted(Event):
-    """The last event of an extraction: the file, and what is in it."""
-
-    path: Path
-    report: Report
 
 
 @dataclass(eq=False)
@@ -164,7 +153,7 @@ class _Work:
 
 def extract_lora(tuned: Weights, base: Weights | None, folder: Path, name: str, settings: ExtractSettings, *,
                  device: torch.device | str = "cpu") -> Events:
-    """Extract the LoRA that turns `base` into `tuned`, and write it into the folder. The last event is `Extracted`.
+    """Extract the LoRA that turns `base` into `tuned`, and write it into the folder. The last event is `Written`.
 
     Nothing is written before all is done. Where ranks depend on all layers, each is decomposed twice.
 
@@ -199,7 +188,7 @@ def extract_lora(tuned: Weights, base: Weights | None, folder: Path, name: str, 
         work.add_vector(key)
     lora, style = _as_lora(work)
     path = save_new(folder, name, lora, key_style=style, dtype=DTYPES[settings.dtype])
-    yield Extracted(path, _report(work, lora, path))
+    yield Written(path, _report(work, lora, path))
 
 
 def _exact_device(device: torch.device | str) -> torch.device:
@@ -211,9 +200,9 @@ def _exact_device(device: torch.device | str) -> torch.device:
 def _shared_ranks(spectra: Mapping[str, Spectrum], vectors: list[str], work: _Work) -> dict[str, int]:
     """Ranks by key, where they depend on all layers."""
     itemsize = DTYPES[work.settings.dtype].itemsize
-    names = sum(_HEADER + 3 * len(key) for key in spectra)
-    beside = sum(math.prod(work.tuned.shapes[key]) * itemsize + _HEADER + len(key) for key in vectors)
-    chosen = choose_ranks(list(spectra.values()), work.settings, itemsize=itemsize, spare=_METADATA + names + beside)
+    names = sum(HEADER + 3 * len(key) for key in spectra)
+    beside = sum(math.prod(work.tuned.shapes[key]) * itemsize + HEADER + len(key) for key in vectors)
+    chosen = choose_ranks(list(spectra.values()), work.settings, itemsize=itemsize, spare=METADATA + names + beside)
     ranks = dict(zip(spectra, chosen, strict=True))
     work.skipped.cut += [key for key, rank in ranks.items() if not rank]
     work.dropped = sum(spectra[key].energy for key in work.skipped.cut)
@@ -281,12 +270,9 @@ def _as_lora(work: _Work) -> tuple[LoraWeights, str]:
     named = {**work.tuned.names, **names}
     beside = {_vector_key(key, style, parts, named, work.tuned.shapes): tensor for key, tensor in work.vectors.items()}
     ranks = {row.key: row.rank for row in work.rows}
-    large = {module for module, factors in work.modules.items() if factors.down[0, 0].numel() > 1}
     lineage = {"extract": {**asdict(work.settings), "tuned": work.tuned.title,
                            "base": work.base.title if work.base else ""}}
-    metadata = {**(work.base or work.tuned).facts, **network_metadata(
-        {key: rank for key, rank in ranks.items() if key not in large},
-        {key: rank for key, rank in ranks.items() if key in large}, lineage)}
+    metadata = {**(work.base or work.tuned).facts, **network_metadata(ranks, work.modules, lineage)}
     return LoraWeights(work.modules, metadata, names=names, beside=beside), tensor_style(style, ranks.values())
 
 

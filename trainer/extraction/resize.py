@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Events, Progress
+from ..common.events import Events, Progress
 from ..common.names import checked_name
 from ..lora.file import Factors, LoraWeights, delta_factors
 from ..lora.hashes import check_weights, tensor_hash
@@ -26,21 +26,12 @@ from ..lora.nearest import nearest
 from .extract import DTYPES, squared_norm, tensor_style
 from .ranks import Spectrum, all_sizes, choose_rank, choose_ranks, looks_at_all
 from .report import LayerRow, Report, name_some
-from .saved import LINEAGE, network_metadata, save_new
+from .saved import HEADER, LINEAGE, METADATA, Written, network_metadata, save_new
 from .settings import CUMULATIVE, RankSettings
 
-_HEADER, _METADATA = 300, 4096
 _OF_THE_WHOLE = ("lora_bootstrap.merge_report", ALPHA_TABLE)
 """Metadata that says something of the weights before."""
 _MAGNITUDES = tuple(row.text for row in ENDINGS if row.role == MAGNITUDE)
-
-
-@dataclass(frozen=True)
-class Resized(Event):
-    """The last event of a resizing: the file, and what is in it."""
-
-    path: Path
-    report: Report
 
 
 @dataclass(eq=False)
@@ -103,7 +94,7 @@ def _by_size(change: LayerDelta) -> LayerDelta:
 
 
 def resize_lora(source: Path, folder: Path, name: str, settings: RankSettings) -> Events:
-    """Write a smaller LoRA of a file into the folder. The last event is `Resized`.
+    """Write a smaller LoRA of a file into the folder. The last event is `Written`.
 
     A DoRA keeps its magnitudes: each output's size stays as it is, and its direction is what is approximated.
 
@@ -134,7 +125,7 @@ def resize_lora(source: Path, folder: Path, name: str, settings: RankSettings) -
             raise UserError(f"{source} changes nothing: all its weights are zero. Choose another LoRA.")
         lora, style = _as_lora(work)
         path = save_new(folder, name, lora, key_style=style, dtype=DTYPES[settings.dtype])
-        yield Resized(path, _report(work, path))
+        yield Written(path, _report(work, path))
     finally:
         file.tensors.close()
 
@@ -158,23 +149,21 @@ def _carried(file: LoraFile, modules: Container[str]) -> dict[str, Tensor]:
 
 
 def _spare(work: _Work) -> int:
-    names = sum(_HEADER + 3 * len(entry.module) for entry in work.file.entries)
+    names = sum(HEADER + 3 * len(entry.module) for entry in work.file.entries)
     metadata = sum(len(key) + 2 * len(text.encode()) for key, text in work.file.metadata.items())
     carried = _carried(work.file, {entry.name.key for entry in work.file.entries})
-    beside = sum(tensor.numel() * tensor.element_size() + _HEADER + len(key) for key, tensor in carried.items())
-    return _METADATA + metadata + names + beside
+    beside = sum(tensor.numel() * tensor.element_size() + HEADER + len(key) for key, tensor in carried.items())
+    return METADATA + metadata + names + beside
 
 
 def _as_lora(work: _Work) -> tuple[LoraWeights, str]:
     """(the LoRA, the key style of its tensors); its layers keep the names that they have in the file."""
     file, ranks = work.file, {row.key: row.rank for row in work.rows}
-    large = {key for key, factors in work.modules.items() if factors.down[0, 0].numel() > 1}
     before = dict(read_table(file.metadata, LINEAGE))
     lineage: dict[str, Any] = {"resize": {**asdict(work.settings), "file": file.path.name,
                                           "tensors": tensor_hash(file.path), **({"lineage": before} if before else {})}}
-    metadata = {**{key: text for key, text in file.metadata.items() if key not in _OF_THE_WHOLE}, **network_metadata(
-        {key: rank for key, rank in ranks.items() if key not in large},
-        {key: rank for key, rank in ranks.items() if key in large}, lineage)}
+    metadata = {**{key: text for key, text in file.metadata.items() if key not in _OF_THE_WHOLE},
+                **network_metadata(ranks, work.modules, lineage)}
     names = {entry.name.key: entry.module for entry in file.entries if entry.name.key in work.modules}
     peft = all(".lora_A" in entry.keys.get("down", "") for entry in file.entries) and not file.dora
     style = tensor_style("peft" if peft else "kohya", ranks.values())

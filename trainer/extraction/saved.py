@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..common.events import Event
 from ..common.files import file_hash
 from ..common.leftovers import remove_leftovers
 from ..common.names import checked_name
 from ..common.new_files import write_new
-from ..lora.file import LoraWeights, save_lora
+from ..lora.file import Factors, LoraWeights, save_lora
+from .report import Report
 
 LINEAGE = "lora_bootstrap.lineage"
 
 
-def network_metadata(ranks: Mapping[str, int], conv_ranks: Mapping[str, int], lineage: Mapping[str, Any]
+HEADER = 300
+"""Bytes that a layer's names, types and places take in a file at most, besides three times its name's length."""
+METADATA = 4096
+"""Bytes that the metadata of a new file takes at most."""
+
+
+@dataclass(frozen=True)
+class Written(Event):
+    """The last event of an extraction or a resizing: the file, and what is in it."""
+
+    path: Path
+    report: Report
+
+
+def network_metadata(ranks: Mapping[str, int], modules: Mapping[str, Factors], lineage: Mapping[str, Any]
                      ) -> dict[str, str]:
     """kohya's description of a plain LoRA, and how it was made.
 
     Args:
-        ranks, conv_ranks: ranks by layer; the second for convolutions with a kernel larger than 1.
+        ranks: by layer.
+        modules: factors by layer; those with a kernel larger than 1 have the ranks of convolutions.
     """
-    most = max((ranks or conv_ranks).values())
-    conv = max(conv_ranks.values(), default=0)
+    large = {key for key, factors in modules.items() if factors.down[0, 0].numel() > 1}
+    most = max([rank for key, rank in ranks.items() if key not in large] or ranks.values())
+    conv = max((rank for key, rank in ranks.items() if key in large), default=0)
     return {
         "ss_network_module": "networks.lora", "ss_network_dim": str(most), "ss_network_alpha": str(most),
         "ss_network_args": json.dumps({"conv_dim": conv, "conv_alpha": conv} if conv else {}),

@@ -87,7 +87,7 @@ class ExtractSettings(RankSettings):
     """How a LoRA is extracted from two models. Raises UserError for a value out of range.
 
     Attributes:
-        min_difference: layers of which no weight differs by more are skipped. kohya asks this of the text encoder as a
+        min_difference: layers where no weight differs by more are skipped. kohya asks this of the text encoder as a
             whole.
         clamp_quantile: values of a layer's factors are clamped to this quantile of them, as kohya does; 1 leaves them.
         vectors: whether differences of biases and norms are kept.

@@ -69,7 +69,7 @@ def subject_figures(pixels: Tensor) -> Tensor:
 
 
 def _pack(subject: Subject) -> Tensor:
-    """Pose, detail, then for each of _COLOURS its L*, a*, b* and its share, which is 0 where there is no colour."""
+    """Pose, detail, then for each of _COLOURS its L*, a*, b* and its share; the rest is 0."""
     colours = np.zeros((_COLOURS, 4))
     colours[: len(subject.shares)] = np.column_stack([subject.colours, subject.shares])
     return torch.from_numpy(np.concatenate([subject.pose, [subject.detail], colours.ravel()])).float()

@@ -85,7 +85,7 @@ def export_project(root: Path, name: str, file: Path, state: bool = False,
         root: the output folder, with `bootstrap/` and `loras/` in it.
         state: also the training states of unfinished runs, which are several times as large as their LoRA.
 
-    Raises UserError if there is no such project, if an import would refuse it for its size, if the disk has no space
+    Raises UserError if the project does not exist, if an import would refuse it for its size, if the disk has no space
     for it, or if the archive cannot be written.
     """
     root = Path(os.path.abspath(root))

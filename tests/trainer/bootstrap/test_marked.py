@@ -10,7 +10,8 @@ from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
 from lora_bootstrap.trainer.bootstrap.marked import mark_crops, style_round
 from lora_bootstrap.trainer.bootstrap.originals import read_saved
-from lora_bootstrap.trainer.bootstrap.rounds import Project, make_crops
+from lora_bootstrap.trainer.bootstrap.rounds import Project
+from lora_bootstrap.trainer.bootstrap.training_sets import make_crops
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.measures.likeness import anchor_pixels
 from lora_bootstrap.trainer.pictures.images import to_tensor

@@ -50,6 +50,9 @@ def check_options(verb: str, options: argparse.Namespace) -> None:
             row.run(value)
 
 
+_WEIGHTS = "give a .safetensors file"
+
+
 def _whole(name: str, least: int, most: int, valid: str = "") -> Callable[[Any], None]:
     return lambda value: check(least <= value <= most, name, value, valid or f"from {least} to {most}")
 
@@ -149,6 +152,9 @@ CHECKS = (
     Check("lora", _check_loras),
     Check("run", _check_run),
     Check("sweep", _check_sweep),
+    Check("tuned", _file(_WEIGHTS)),
+    Check("base", _file(_WEIGHTS), ("extract",)),
+    Check("source", _file(_WEIGHTS), ("resize",)),
     Check("picture", _file("give one image of the character")),
     Check("likeness", _check_likeness),
     Check("alias_file", _file("give a .csv file of aliases")),
