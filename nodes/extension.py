@@ -41,7 +41,7 @@ from .sweep_values import ComposeCells, ComposedGrid, ComposeGrid, KeepCell, Swe
 from .tag_statistics import TagStatisticsNode
 from .tagging import CaptionImages, TagImages
 from .time_split import TimeSplit
-from .train import TrainLora
+from .train import FineTune, TrainLora
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     LoadSandbox, LoadDataset, CropPicture, DatasetFromImages, MergeDatasets, SplitDataset, AuditDataset, PrepareDataset,
@@ -50,7 +50,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
     ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, ExtractLora,
     ResizeLora, TimeSplit, RefineStrengths, LinkContent, ComposeCells, DrawCandidates, ProveModel, SamplingByModel,
-    DrawLoaderSweep, LoadCandidate, SaveRepaired,
+    DrawLoaderSweep, LoadCandidate, SaveRepaired, FineTune,
 )
 
 

@@ -57,6 +57,8 @@ OFFERS = {
         "validation_fraction", "save_every", "preview_every", "preview_prompts", "fit_memory")),
     "TrainLora": Offer(("train", "lora", "lora trainer", "train character", "finetune", "kohya", "dreambooth",
                         "ai-toolkit"), ("name", "trigger", "kind", "steps", "epochs")),
+    "FineTune": Offer(("full fine-tune", "train checkpoint", "train unet", "dreambooth", "train model"),
+                      ("name", "trigger", "kind", "steps", "epochs", "save")),
     "LoadRun": Offer(("open training", "finished training", "training run")),
     "PickCheckpoint": Offer(("choose step", "select epoch", "best checkpoint")),
     "Project": Offer(("one image lora", "character from one picture", "single image", "bootstrap"),

@@ -17,7 +17,7 @@ from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.recipe import short_hash
 from ..host.drawing.sampling_figures import DrawnModel
-from ..host.outputs import apply_to, lora_outputs, run_plot
+from ..host.outputs import apply_to, lora_outputs, lora_stack, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
@@ -31,8 +31,9 @@ from ..trainer.models.families import FAMILIES, Family, named_row
 from ..trainer.models.precision import choose_precision
 from ..trainer.pictures.images import to_tensor
 from ..trainer.sweeps.axis_text import MOST_SEED
-from ..trainer.training.config import TrainConfig
+from ..trainer.training.config import FULL, LORA, TrainConfig
 from ..trainer.training.events import Finished, RunStarted
+from ..trainer.training.optimizers import OPTIMIZERS
 from ..trainer.training.presets import (
     FIGURES,
     Planned,
@@ -42,7 +43,8 @@ from ..trainer.training.presets import (
     preset_config,
     word_figures,
 )
-from ..trainer.training.runs import Run, read_run
+from ..trainer.training.runs import Run, full_precision, read_run
+from ..trainer.training.trained.model_file import is_made_from, model_path
 from .schema import node_schema
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
 
@@ -128,9 +130,95 @@ class TrainLora(io.ComfyNode):
                              ui={"lora_bootstrap": [run_summary(run, finished, notes)]})
 
 
-def _widgets() -> list[Any]:
+FULL_OPTIMIZERS = tuple(name for name, row in OPTIMIZERS.items() if row.alone)
+DIFFERENCE, WHOLE = "difference", "difference and model"
+
+
+class FineTune(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema(
+            node_id="LoraBootstrap_FineTune", display_name="Fine-tune Model (Bootstrap)", category=menu.TRAIN,
+            description="Trains the diffusion model itself on weights of its own, with the text encoders frozen, and "
+                        "then continues the workflow with the fine-tuned model. The model you linked is left "
+                        "unchanged. Neither Cancel nor Stop & keep loses work.",
+            is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            inputs=[
+                io.Model.Input("model", tooltip="The base model, in 16 or 32 bits. It is left unchanged."),
+                io.Clip.Input("clip", tooltip="The text encoders. They are not trained."),
+                io.Vae.Input("vae"),
+                LoraDataset.Input("dataset"),
+                *(widget for widget in _widgets("fine_tuned") if widget.id not in ("rank", "alpha")),
+                io.Combo.Input("optimizer", options=list(FULL_OPTIMIZERS), default="adafactor", tooltip=(
+                    "Optimizer. adafactor keeps the least beside the weights, adamw8bit (needs bitsandbytes) two bytes "
+                    "a weight, adamw eight. It counts instead of the one in Train Settings.")),
+                io.Combo.Input("save", options=[WHOLE, DIFFERENCE], default=WHOLE, tooltip=(
+                    "What is saved at the end. difference: what the training adds to the base, which loads like a LoRA "
+                    "at any strength. difference and model: the whole diffusion model too, in "
+                    "output/diffusion_models.")),
+                LoraTrainSettings.Input("settings", optional=True, tooltip=(
+                    "Settings from Train Settings. What concerns LoRAs only is ignored.")),
+                LoraDataset.Input("validation", optional=True, tooltip=(
+                    "Images to measure the loss on. They are not trained on.")),
+                io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
+                    "Length in passes over the images. It takes the place of steps, so leave steps at 0. 0: steps "
+                    "decides.")),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The fine-tuned model."),
+                LoraRun.Output(display_name="run"),
+                LoraStack.Output(display_name="LORA_STACK", tooltip="The difference at strength 1."),
+                io.String.Output(display_name="path", tooltip="The file with the difference."),
+                io.String.Output(display_name="model_path", tooltip=(
+                    "The whole model's file; empty if it is not saved.")),
+                io.Image.Output(display_name="loss"),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name, trigger, kind, steps=0, epochs=0) -> bool | str:
+        return TrainLora.validate_inputs(name, trigger, kind, steps, epochs)
+
+    @classmethod
+    def fingerprint_inputs(cls, name, retrain, **_) -> Any:
+        return TrainLora.fingerprint_inputs(name, retrain)
+
+    @classmethod
+    def execute(cls, model, clip, vae, dataset, retrain, save, settings=None, validation=None,
+                **widgets) -> io.NodeOutput:
+        job = TrainRequest(dataset, validation, Widgets(**widgets, method=FULL), _for_networks(settings), retrain)
+        finished, notes = run_training((model, clip, vae), job, NodePlace.of(cls.hidden))
+        run, whole = read_run(finished.path.parent), ""
+        if save == WHOLE:
+            whole = str(save_whole_model(model, finished.path))
+        tuned, _ = apply_to(model, None, finished.path)
+        return io.NodeOutput(tuned, run, lora_stack(finished.path), str(finished.path), whole, run_plot(run),
+                             ui={"lora_bootstrap": [run_summary(run, finished, notes)]})
+
+
+def _for_networks(settings: TrainSettings | None) -> TrainSettings:
+    """Without what concerns LoRAs only."""
+    values = settings.values if settings else {}
+    return TrainSettings({name: value for name, value in values.items() if not name.startswith("adapter.")
+                          and name != "optimizer.text_encoder_learning_rate"})
+
+
+def save_whole_model(model: Any, difference: Path) -> Path:
+    """Write the fine-tuned MODEL as a whole where the host looks for diffusion models. One that was written from the
+    same difference is kept."""
+    from ..host.backbone.model import release_memory
+    from ..host.finetune.weights import save_fine_tuned
+
+    path = model_path(difference)
+    if not is_made_from(path, difference):
+        release_memory()
+        save_fine_tuned(model, difference, path)
+    return path
+
+
+def _widgets(name: str = "my_lora") -> list[Any]:
     return [
-        io.String.Input("name", default="my_lora", tooltip=(
+        io.String.Input("name", default=name, tooltip=(
             "Name of the run and of its file: output/loras/<name>/<name>.safetensors. The same name with other "
             "settings or images becomes a new run, <name>-2.")),
         io.String.Input("trigger", default="", tooltip=(
@@ -178,9 +266,11 @@ class Widgets:
     resolution: int = 0
     seed: int = 0
     epochs: int = 0
+    optimizer: str = ""
+    method: str = LORA
 
 
-_SETTING = {"steps": "steps", "rank": "adapter.rank", "alpha": "adapter.alpha",
+_SETTING = {"optimizer": "optimizer.name", "steps": "steps", "rank": "adapter.rank", "alpha": "adapter.alpha",
             "learning_rate": "optimizer.learning_rate", "batch_size": "data.batch_size",
             "resolution": "data.resolution", "epochs": "epochs"}
 
@@ -211,8 +301,9 @@ def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
     widgets, settings = job.widgets, dict(job.settings.values)
     check_name(widgets.name)
     planned = plan_training(family, widgets.kind, {
-        "precision": precision, "name": widgets.name.strip(), "data.trigger": widgets.trigger.strip(),
-        "seed": widgets.seed, **settings, **own_settings(widgets, family)}, job.dataset, job.validation)
+        "precision": precision, "method": widgets.method, "name": widgets.name.strip(),
+        "data.trigger": widgets.trigger.strip(), "seed": widgets.seed, **settings,
+        **own_settings(widgets, family)}, job.dataset, job.validation)
     config = planned.config
     if not config.data.trigger and not any(sample.caption for sample in job.dataset):
         raise UserError(f"none of the {len(job.dataset)} images has a caption, and there is no trigger. Put a .txt "
@@ -277,6 +368,9 @@ def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest
 def preset_line(family: Family, config: TrainConfig) -> str:
     """The settings of the training, with alpha / rank beside the rate, as the node shows them before the first step."""
     adapter, rate = config.adapter, config.optimizer.learning_rate
+    if config.method == FULL:
+        return (f"{family.title}, fine-tune of all weights in {config.precision}: {config.steps} steps at rate "
+                f"{rate:g} ({config.optimizer.name}), batch {config.data.batch_size}, {config.data.resolution} px")
     return (f"{family.title}, {config.kind}: {config.steps} steps, rank {adapter.rank}, alpha {adapter.alpha:g} "
             f"(alpha/rank {adapter.alpha / adapter.rank:g}) at rate {rate:g}, batch {config.data.batch_size}, "
             f"{config.data.resolution} px")
@@ -303,7 +397,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             base = host.HostBackbone(*parts, file)
             base.made_by = made_by(parts, place)
             reporter.memory = lambda: host.memory_in_use(base.device)
-            planned = plan_run(job, base.family, choose_precision(base))
+            precision = full_precision(base) if job.widgets.method == FULL else choose_precision(base)
+            planned = plan_run(job, base.family, precision)
             config = planned.config
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
@@ -341,6 +436,8 @@ def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporte
     reporter.preparing("counting what a step will take in memory")
     controls = most_controls(base, config, dataset)
     found = memory_plan.forecast_memory(base, config, max(captions, key=len), controls=controls)
+    if found.refusal:
+        raise UserError(found.refusal)
     if found.share > base.recompute:
         base.set_recompute(found.share)
     base.step_memory = found.memory

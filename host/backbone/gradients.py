@@ -134,20 +134,39 @@ def _overwritten(network: nn.Module, run: Callable[[], Tensor]) -> Overwritten:
 def _carries_gradients(network: nn.Module, run: Callable[[], Tensor], guard: Guard, trained: list[nn.Parameter]
                        ) -> bool:
     """Whether the backward pass works under this guard; false if something that it needs was overwritten."""
+    gradients: list[bool] = []
     try:
         with guard.open():
-            gradients = torch.autograd.grad(run().float().square().mean(), trained, allow_unused=True)
+            loss, left = run().float().square().mean(), len(trained)
+            for part in _in_parts(trained):
+                left -= len(part)
+                found = torch.autograd.grad(loss, part, allow_unused=True, retain_graph=left > 0)
+                gradients += [gradient is not None for gradient in found]
     except RuntimeError as error:
         if not guard.whole and _IN_PLACE in str(error):
             return False
         _refuse(network, run, error)
         raise
-    reached = sum(gradient is not None for gradient in gradients)
+    reached = sum(gradients)
     if reached < len(gradients) / 2:  # nothing may use the last block's text half, but no more than that
         raise UserError(f"gradients reach only {reached} of {len(gradients)} parts of the LoRA in "
                         f"{type(network).__name__}: layers in between carry none. Use weights of the model that "
                         "are not quantised, and link the MODEL directly from its loader.")
     return True
+
+
+MOST_TOGETHER = 1 << 28
+"""Weights whose gradients are held at once while a network is tried out. LoRAs have less; a fine-tune has more."""
+
+
+def _in_parts(trained: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    part: list[nn.Parameter] = []
+    for parameter in trained:
+        if part and sum(other.numel() for other in part) + parameter.numel() > MOST_TOGETHER:
+            yield part
+            part = []
+        part.append(parameter)
+    yield part
 
 
 def _refuse(network: nn.Module, run: Callable[[], Tensor], error: RuntimeError) -> None:

@@ -1,4 +1,4 @@
-"""Fused kernels that have no backward pass, exchanged for their plain forms while a model is trained.
+"""Kernels and layers that have no backward pass, exchanged for others while a model is trained.
 
 ComfyUI calls its kernel library (comfy_kitchen) as operators of torch, and some model files do so in training too
 (Anima's rotary embedding). The library holds a plain form of each operator, whose gradients torch knows. Flags of the
@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import comfy.ldm.modules.attention as attention
+import comfy.ops
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ...trainer.models.frozen import frozen_forward
+from .shadow import is_plain
 
 try:
     import comfy_kitchen
@@ -87,3 +92,42 @@ class _Plain:
 
 def _with_gradients(values: tuple[Any, ...]) -> bool:
     return any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+
+def casting(module: nn.Module) -> Callable[..., Tensor] | None:
+    """A forward of our own for layers whose weights the host casts or moves at each use (low memory, quantised)."""
+    cast = getattr(type(module), "forward_comfy_cast_weights", None)
+    if getattr(cast, "__module__", "") != comfy.ops.__name__:
+        return None  # other packs' layers (GGUF) cast in their own way, which autograd can follow
+    casts = ("comfy_cast_weights", "weight_function", "bias_function")
+    weight = module._parameters.get("weight")
+    if not any(getattr(module, name, None) for name in casts) and (weight is None or is_plain(weight)):
+        return None
+    forward, scale = frozen_forward(module, _host_weights), getattr(module, "pre_quant_scale", None)
+    if forward is None or scale is None:
+        return forward
+    return lambda x: forward(x * scale.to(x))
+
+
+def as_linear(module: nn.Module) -> type:
+    """The class that presents the host's quantised layer, which is not an nn.Linear, as one: adapters are chosen by
+    class."""
+    kind = type(module)
+    quantised = issubclass(kind, comfy.ops.CastWeightBiasOp) and kind.__name__ == "Linear"
+    if not quantised or issubclass(kind, nn.Linear):
+        return kind
+    return _linear_kind(kind)  # type: ignore[arg-type]  # a class can be hashed; mypy asks its instances
+
+
+@cache
+def _linear_kind(kind: type) -> type:
+    return type(kind.__name__, (kind, nn.Linear), {})
+
+
+@contextlib.contextmanager
+def _host_weights(module: nn.Module, like: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+    weight, bias, held = comfy.ops.cast_bias_weight(module, like, offloadable=True)
+    try:
+        yield (weight if is_plain(weight) else weight.dequantize()), bias
+    finally:
+        comfy.ops.uncast_bias_weight(module, weight, bias, held)

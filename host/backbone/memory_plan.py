@@ -21,12 +21,15 @@ from ...trainer.memory.fit import Fit, smallest_share
 from ...trainer.memory.measured import free_memory, peak_memory
 from ...trainer.memory.overwritten import keeping_overwritten
 from ...trainer.memory.plan import CONTEXT, GAPS, GIB, WORKSPACE
-from ...trainer.memory.step import CPU, META, Attach, StepCount, attach_adapters, count_step, let_go
+from ...trainer.memory.preflight import refusal
+from ...trainer.memory.step import CPU, META, Attach, StepCount, attach_trained, count_step, let_go
 from ...trainer.models.backbone import Controls
 from ...trainer.models.out_of_memory import describe_share
 from ...trainer.models.recompute import recomputed
-from ...trainer.training.config import TrainConfig
+from ...trainer.training.config import FULL, TrainConfig
 from ...trainer.training.runs import settle_precision
+from ...trainer.training.trained.network import TYPES
+from ..finetune.weights import PLAIN
 from .encoded import unpack
 from .model import HostBackbone
 
@@ -39,7 +42,7 @@ log = logging.getLogger(__name__)
 
 def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS,
                    controls: Controls | None = None, recompute: float | None = None,
-                   attach: Attach = attach_adapters) -> StepCount:
+                   attach: Attach = attach_trained) -> StepCount:
     """Count a step of the training on the network of the MODEL, which is left unchanged. `controls` are the caption's,
     `recompute` is the share of the blocks that are computed again (None: as the config says), `attach` as in
     `count_step`.
@@ -105,7 +108,17 @@ class _HostRehearsal(HostBackbone):
         self._resident, self._training = frozenset(self._shadows), True
         for module in self.network.modules():
             module.__dict__.pop("_v", None)  # a place in the host's own memory on the card
+        if config.method == FULL:
+            self._compute_plainly(TYPES[config.precision])
         let_go(self.network, META)
+
+    def _compute_plainly(self, dtype: torch.dtype) -> None:
+        """With the weights that the layers have, in this type, as `own_weights` does."""
+        root = self._shadows["network"].root
+        root.manual_cast_dtype, root.diffusion_model.dtype = None, dtype
+        for module in self.network.modules():
+            module.__dict__.pop("forward", None)
+            module.__dict__.update({name: value for name, value in PLAIN.items() if hasattr(module, name)})
 
     def latents(self) -> Tensor:
         made = self.model.model.latent_format
@@ -149,12 +162,14 @@ class Forecast:
         note: why it could not; "" if it could.
         share: of the blocks, to be computed again in the backward pass.
         memory: bytes that a step takes beside the weights; 0 if that is not known, or not all of it is counted.
+        refusal: why the training must not start; "" if it may.
     """
 
     line: str = ""
     note: str = ""
     share: float = 0.0
     memory: int = 0
+    refusal: str = ""
 
 
 def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS,
@@ -184,7 +199,8 @@ def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, s
         verdict = _verdict(fit, least, config)
         known = fit is not UNKNOWN and not text
         return Forecast(f"{whole}; {card.words}: {'without it, this ' if text else ''}{verdict}", share=fit.share,
-                        memory=fit.needed - counts[least].weights if known else 0)
+                        memory=fit.needed - counts[least].weights if known else 0,
+                        refusal=_refusal(fit, config))
     except management.InterruptProcessingException:
         raise
     except TookTooLong:
@@ -233,6 +249,12 @@ def _fit(needed: Callable[[float], int], room: int, least: float) -> Fit:
     except Exception:
         log.debug("LoRA Bootstrap: memory with gradient checkpointing could not be counted", exc_info=True)
         return UNKNOWN
+
+
+def _refusal(fit: Fit, config: TrainConfig) -> str:
+    """A fine-tune that is known not to fit is not started. With fit_memory off, nobody asked."""
+    known = fit is not UNKNOWN and config.fit_memory
+    return refusal(fit) if config.method == FULL and known and not fit.fits else ""
 
 
 def _about(size: int) -> str:

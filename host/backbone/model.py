@@ -13,14 +13,13 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import comfy.model_management as management
 import comfy.model_sampling
-import comfy.ops
 import comfy.samplers
 import comfy.sd
 import comfy.utils
@@ -35,22 +34,25 @@ from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs, dt
 from ...trainer.models.devices import to_device
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.families import distilled_warning, named_row
-from ...trainer.models.frozen import frozen_forward
 from ...trainer.models.noise import per_row
+from ...trainer.models.own_weights import own_weights
 from ...trainer.models.prompt_memory import PromptMemory
 from ...trainer.models.recompute import Recomputation, recomputed
 from ..compat import host_version
+from ..finetune.weights import PLAIN, patched_weights, size_of
 from .contents import fingerprint
 from .edit import encode_edit
 from .encoded import pack, unpack
 from .facts import family_of, said_of
 from .gradients import GuardedStep, keeping_copies
-from .kernels import attention_options, plain_kernels
+from .kernels import as_linear, attention_options, casting, plain_kernels
 from .loras import apply_lora, changed_layers, unmatched_modules
 from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
-from .shadow import Shadow, is_plain
+from .shadow import Shadow
 from .text import encode_alone, encode_prompts
+
+CPU = torch.device("cpu")
 
 
 class HostBackbone:
@@ -74,7 +76,7 @@ class HostBackbone:
         self.device: torch.device = model.load_device
         self.text_device: torch.device = clip.patcher.load_device
         with _outside():
-            self._shadows = {part: Shadow(whole, _casting, _as_linear) for part, whole in (
+            self._shadows = {part: Shadow(whole, casting, as_linear) for part, whole in (
                 ("network", model.model), ("text", clip.cond_stage_model))}
         self._resident = frozenset(self._shadows)
         self._step = GuardedStep()
@@ -84,6 +86,7 @@ class HostBackbone:
         family = family_of(model.model, self.schedule, self.latent_scale, self.network)
         self.family, self.base_file = named_row(family, base_file), base_file
         self._training = False
+        self._own_type: torch.dtype | None = None  # of the network's weights while it trains its own
         self._recomputation: Recomputation | None = None
         self.step_memory = 0  # bytes that a step takes beside the weights, once they are counted
         self._drop()
@@ -151,13 +154,33 @@ class HostBackbone:
         self._step.close()  # what is overwritten depends on what is recomputed
         self.unload()
 
+    @contextlib.contextmanager
+    def own_weights(self, dtype: torch.dtype) -> Iterator[Mapping[str, Tensor]]:
+        shadow = self._shadows["network"]
+        with _outside():
+            self.unload()
+            shadow.refresh()
+            try:
+                with own_weights(self.network, CPU, dtype) as before:
+                    patched = patched_weights(self.model)
+                    for name, weight in patched.items():
+                        self.network.get_parameter(name).data.copy_(weight)
+                    shadow.own(self.network, self.device, PLAIN)
+                    self._own_type, self._resident = dtype, frozenset()
+                    yield {**before, **patched}
+            finally:
+                self._own_type = None
+                shadow.disown()
+                self.unload()
+                shadow.release()
+
     def step(self) -> contextlib.AbstractContextManager[None]:
         return self._step.open()
 
     def new_shadow(self) -> Shadow:
         """Another shadow of the whole MODEL, for work beside the training; it has no adapters."""
         with _outside():
-            return Shadow(self.model.model, _casting, _as_linear)
+            return Shadow(self.model.model, casting, as_linear)
 
     def _bring(self, *parts: str, memory: int = 0) -> None:
         """Have the host load these parts, and let the shadows follow. Both stay loaded while the text encoder is
@@ -169,13 +192,19 @@ class HostBackbone:
             wanted |= {"network", "text"}
         self._drop()
         patchers = {"network": self.model, "text": self.clip.patcher}
+        if self._own_type and "network" in wanted:
+            management.free_memory(size_of(self.network) + memory, self.device)
+            del patchers["network"]
         with self._as_host():
-            management.load_models_gpu([patchers[part] for part in wanted], memory_required=memory)
+            management.load_models_gpu([patchers[part] for part in wanted & patchers.keys()], memory_required=memory)
         self._resident = wanted
         for part in wanted:
             self._shadows[part].refresh()
         if "network" in wanted:
-            self._shadows["network"].root.current_patcher = None  # nothing should be prefetched for the original
+            root = self._shadows["network"].root
+            root.current_patcher = None  # nothing should be prefetched for the original
+            if self._own_type:
+                root.manual_cast_dtype, root.diffusion_model.dtype = None, self._own_type
 
     @property
     def _trains_text(self) -> bool:
@@ -359,6 +388,9 @@ class HostBackbone:
     def _sampled(self, positive: list[Any], noisy: Tensor, sigmas: Tensor) -> Sampled:
         self._bring("network")  # in the mode in which its weights are
         self._drop()
+        if self._own_type:
+            with self._as_host():
+                management.load_models_gpu([self.model])
         model, options = self.model, attention_options()
         if options:  # its rounding is no difference between training and sampling
             model = model.clone()
@@ -557,42 +589,3 @@ def _rows(values: Tensor, rows: Sequence[int]) -> Tensor:
 def _moved(value: Any, device: torch.device) -> Any:
     """What a condition object of the host holds, its tensors on the device. Of a list, the host moves the members."""
     return to_device(value, device) if isinstance(value, Tensor) else value
-
-
-def _casting(module: nn.Module) -> Callable[..., Tensor] | None:
-    """A forward of our own for layers whose weights the host casts or moves at each use (low memory, quantised)."""
-    cast = getattr(type(module), "forward_comfy_cast_weights", None)
-    if getattr(cast, "__module__", "") != comfy.ops.__name__:
-        return None  # other packs' layers (GGUF) cast in their own way, which autograd can follow
-    casts = ("comfy_cast_weights", "weight_function", "bias_function")
-    weight = module._parameters.get("weight")
-    if not any(getattr(module, name, None) for name in casts) and (weight is None or is_plain(weight)):
-        return None
-    forward, scale = frozen_forward(module, _host_weights), getattr(module, "pre_quant_scale", None)
-    if forward is None or scale is None:
-        return forward
-    return lambda x: forward(x * scale.to(x))
-
-
-def _as_linear(module: nn.Module) -> type:
-    """The class that presents the host's quantised layer, which is not an nn.Linear, as one: adapters are chosen by
-    class."""
-    kind = type(module)
-    quantised = issubclass(kind, comfy.ops.CastWeightBiasOp) and kind.__name__ == "Linear"
-    if not quantised or issubclass(kind, nn.Linear):
-        return kind
-    return _linear_kind(kind)  # type: ignore[arg-type]  # a class can be hashed; mypy asks its instances
-
-
-@cache
-def _linear_kind(kind: type) -> type:
-    return type(kind.__name__, (kind, nn.Linear), {})
-
-
-@contextlib.contextmanager
-def _host_weights(module: nn.Module, like: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-    weight, bias, held = comfy.ops.cast_bias_weight(module, like, offloadable=True)
-    try:
-        yield (weight if is_plain(weight) else weight.dequantize()), bias
-    finally:
-        comfy.ops.uncast_bias_weight(module, weight, bias, held)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...trainer.models.recompute import is_recomputed
 
+CPU = torch.device("cpu")
 OWN = frozenset(("_parameters", "_buffers", "_modules", "training", "forward"))
 """What a shadow does not copy from the original's attributes."""
 
@@ -37,6 +38,8 @@ class Shadow:
         self._replace, self._present = replace, present
         self._copies: dict[int, tuple[nn.Module, nn.Module]] = {}
         self._taken: dict[int, frozenset[str]] = {}
+        self._owned: frozenset[int] = frozenset()
+        self._home, self._plain = torch.device("cpu"), dict[str, Any]()
         self.root: Any = self._copy(source)  # of the source's own class, with whatever that has
         self.refresh()
 
@@ -45,10 +48,15 @@ class Shadow:
         self._exchange()
         for source, copy in self._copies.values():
             self._take_attributes(source, copy)
-            _alias_all(source._parameters, copy._parameters)
-            _alias_all(source._buffers, copy._buffers)
+            owned = id(copy) in self._owned
+            if owned:
+                _move_all(copy, self._home)
+                copy.__dict__.update({name: value for name, value in self._plain.items() if hasattr(copy, name)})
+            else:
+                _alias_all(source._parameters, copy._parameters)
+                _alias_all(source._buffers, copy._buffers)
             if not is_recomputed(copy):
-                forward = self._replace(copy)
+                forward = None if owned else self._replace(copy)
                 copy.__dict__.pop("forward", None)
                 if forward is not None:
                     copy.__dict__["forward"] = forward
@@ -56,10 +64,26 @@ class Shadow:
     def release(self) -> None:
         """Release the weights, so that their owner can free the memory; shapes stay. `refresh` brings them back."""
         for _, copy in self._copies.values():
+            if id(copy) in self._owned:
+                _move_all(copy, CPU)
+                continue
             for tensors in (copy._parameters, copy._buffers):
                 for tensor in tensors.values():
                     if tensor is not None and is_plain(tensor):
                         tensor.data = torch.empty((), dtype=tensor.dtype).expand(tensor.shape)
+
+    def own(self, part: nn.Module, home: torch.device, plain: Mapping[str, Any]) -> None:
+        """From here on the modules of `part`, which are in this shadow, have tensors of their own, which do not follow
+        the original's. `release` takes them to RAM, and `refresh` brings them to `home`.
+
+        Args:
+            plain: attributes with which a module computes with the weights that it has.
+        """
+        self._owned, self._home, self._plain = frozenset(map(id, part.modules())), home, dict(plain)
+
+    def disown(self) -> None:
+        """Follow the original again, from the next `refresh` on."""
+        self._owned = frozenset()
 
     def _copy(self, source: nn.Module) -> nn.Module:
         if id(source) in self._copies:  # a module that is used in two places stays one module
@@ -94,6 +118,13 @@ class Shadow:
                     copy._modules[name] = ours
             for name in copy._modules.keys() - source._modules.keys():
                 del copy._modules[name]
+
+
+def _move_all(module: nn.Module, device: torch.device) -> None:
+    for tensors in (module._parameters, module._buffers):
+        for tensor in tensors.values():
+            if tensor is not None and tensor.device != device:
+                tensor.data = tensor.data.to(device)
 
 
 def is_plain(tensor: Tensor) -> bool:

@@ -149,7 +149,7 @@ def test_a_device_that_measures_nothing_gets_no_figure(adapter, host):
 
 def test_a_training_goes_on_with_a_note_when_its_memory_cannot_be_counted(adapter, host):
     adapter.memory_plan.forecast_memory = lambda *args, **kwargs: SimpleNamespace(
-        line="", note="not counted", share=0.0, memory=0)
+        line="", note="not counted", share=0.0, memory=0, refusal="")
     out = node()
     assert out.ui["lora_bootstrap"][0]["notes"] == ["not counted"] and out[2].finished
 
@@ -432,3 +432,24 @@ def test_a_model_whose_name_does_not_fit_the_images_is_warned_about(tmp_path, fi
     save_samples(tmp_path, [(image, "x", {"name": "a"})], controls=[[image]] if paired else [])
     warning = nodes.edit_warning(SimpleNamespace(model=QwenImage()), file, load_folder(tmp_path))
     assert re.search(said, warning) and "\n" not in warning
+
+
+# -- the model itself --------------------------------------------------------------------------------------------------
+
+
+def test_a_fine_tune_gives_the_model_its_difference_and_what_it_is_saved_as(adapter, host, monkeypatch):
+    saved = []
+    monkeypatch.setattr(nodes, "save_whole_model", lambda *given: saved.append(given) or "whole.safetensors")
+    settings = TrainSettings({**SETTINGS.values, "adapter.text_encoder": True, "optimizer.name": "adamw"})
+    outputs = {}
+    for save in (nodes.DIFFERENCE, nodes.WHOLE):
+        with torch.inference_mode():
+            outputs[save] = nodes.FineTune.execute(
+                "MODEL", "CLIP", "VAE", pictures(), retrain=False, save=save, settings=settings, name="tuned",
+                trigger="akane", kind="character", steps=2, learning_rate=0.0, batch_size=1, resolution=32, seed=0,
+                optimizer="adafactor").args
+    model, run, stack, path, whole, plot = outputs[nodes.DIFFERENCE]
+    assert (model, whole, stack) == ("MODEL+tuned", "", [("tuned/tuned.safetensors", 1.0, 1.0)])
+    assert run.config.method == "full" and run.config.optimizer.name == "adafactor" and run.step == 2
+    assert any(name.endswith(".diff_b") for name in load_file(path)) and plot.shape == (1, 432, 768, 3)
+    assert outputs[nodes.WHOLE][4] == "whole.safetensors" and saved == [("MODEL", run.final_path)]

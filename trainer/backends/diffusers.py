@@ -18,17 +18,28 @@ from torch import Tensor, nn
 from ..captions.tags import unescape_brackets
 from ..common.errors import UserError
 from ..common.versions import library_versions
+from ..lora.difference import is_difference
 from ..lora.file import LoraWeights, load_lora
 from ..lora.layers import read_header
-from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows, dtypes_of
+from ..models.backbone import (
+    AppliedLora,
+    Conditioning,
+    Controls,
+    LoadedLora,
+    NetworkInputs,
+    Rows,
+    dtypes_of,
+)
 from ..models.devices import to_device
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
 from ..models.out_of_memory import is_out_of_memory, release_memory
+from ..models.own_weights import own_weights
 from ..models.prompt_memory import PromptMemory
 from ..models.recompute import Recomputation, recomputed
-from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
+from ..training.adapters import adapted_modules, remove_adapters, use_lora
+from ..training.trained.difference import NetworkDifference
 from .given_base import AS_LOADED, SANDBOX, find_given_base
 from .held import HeldWeights, check_precision
 from .known_hashes import known_hash
@@ -128,6 +139,21 @@ class DiffusersBackbone:
         for part in self._recomputations:
             part.set_share(share)
         release_memory()
+
+    @contextlib.contextmanager
+    def own_weights(self, dtype: torch.dtype) -> Iterator[Mapping[str, Tensor]]:
+        if self.precision != AS_LOADED:
+            raise UserError(f"the base's weights are held in {self.precision}, in which they cannot be trained. Leave "
+                            "--base-precision at auto, or train a LoRA.")
+        self.places.rest(NETWORK)
+        cast = self.network.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
+        try:
+            with own_weights(self.network, self.device, dtype) as before:
+                self.places.bring(NETWORK)
+                yield before
+        finally:
+            cast.remove()
+            self.places.rest(NETWORK)
 
     def step(self) -> contextlib.AbstractContextManager[None]:
         self._caching = False
@@ -239,7 +265,12 @@ class DiffusersBackbone:
         return calls[0]
 
     @contextlib.contextmanager
-    def sampling_lora(self, path: str | Path) -> Iterator[PipelineLora]:
+    def sampling_lora(self, path: str | Path) -> Iterator[LoadedLora]:
+        if is_difference(path):
+            with self.lora(path) as difference:
+                assert isinstance(difference, NetworkDifference)
+                yield difference
+            return
         parts = {self.network_prefix: self.network, **self.text_network}
         folder, name = Path(path).resolve().parent, Path(path).name
         self._bring_all()
@@ -313,11 +344,18 @@ class DiffusersBackbone:
         return len(tokens), min(len(tokens), TOKEN_LIMIT)
 
     @contextlib.contextmanager
-    def lora(self, source: str | Path | LoraWeights, strength: float = 1.0) -> Iterator[NetworkLora]:
-        """Apply the LoRA at this strength while the block lasts; `set_strength` of what is yielded changes it.
+    def lora(self, source: str | Path | LoraWeights, strength: float = 1.0) -> Iterator[AppliedLora]:
+        """Apply the LoRA, or the difference that a fine-tune saved, at this strength while the block lasts;
+        `set_strength` of what is yielded changes it.
 
         Raises UserError if no key of the file fits this base.
         """
+        if not isinstance(source, LoraWeights) and is_difference(source):
+            self._bring_network()
+            with NetworkDifference.applied(self.network, self.network_prefix, self.key_style, source) as difference:
+                difference.set_strength(strength)
+                yield difference
+            return
         parts = {self.network_prefix: self.network, **self.text_network}
         weights = source if isinstance(source, LoraWeights) else load_lora(source, module_names=_module_names(parts))
         self._bring_all()
@@ -349,6 +387,16 @@ def _compute_on(pipeline: Any, device: torch.device) -> None:
     kind = type(pipeline)
     members = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_execution_device": device}
     pipeline.__class__ = type(kind.__name__, (kind,), members)
+
+
+def _cast_inputs(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Latents and what the text encoders made, in the type of weights that are trained in fewer bits than theirs."""
+    dtype = _first_weight(network).dtype
+    given = {name: value.to(dtype) if name in ("sample", "encoder_hidden_states") else value
+             for name, value in kwargs.items()}
+    if added := kwargs.get("added_cond_kwargs"):
+        given["added_cond_kwargs"] = {name: value.to(dtype) for name, value in added.items()}
+    return (args[0].to(dtype), *args[1:]) if args else args, given
 
 
 @contextlib.contextmanager

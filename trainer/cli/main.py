@@ -38,6 +38,7 @@ VERBS = (
     Verb("audit", "audit", "report what is wrong with a folder of images, and what it lacks"),
     Verb("plan", "plan", "say what a training takes before it starts: memory, time by card, disk"),
     Verb("train", "train", "train a LoRA on a folder of captioned images"),
+    Verb("finetune", "train", "train the base model's denoiser itself, and save what that adds to it"),
     Verb("tag", "tag", "tag or describe a folder of images, and edit and count its captions"),
     Verb("generate", "generate", "generate images with a base model and LoRAs"),
     Verb("grid", "sweep", "compare one LoRA at several strengths, side by side"),

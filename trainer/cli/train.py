@@ -1,8 +1,9 @@
-"""`lora-bootstrap train`: one LoRA from a folder of captioned images."""
+"""`lora-bootstrap train` and `finetune`: one LoRA from a folder of captioned images, or the base's denoiser itself."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,42 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
 
 
 def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    last, _ = _run_training(options, console)
+    if last is None:
+        return {"finished": False}
+    console.say(f"\nLoRA  {last.path}" + (" (an identical run already existed)" if last.reused else ""))
+    return {"finished": not last.stopped, "lora": last.path, "step": last.step, "reused": last.reused}
+
+
+def add_finetune_options(command: argparse.ArgumentParser) -> None:
+    add_train_options(command)
+    command.add_argument("--difference-only", action="store_true",
+                         help="save only what the training adds to the base, which loads like a LoRA, and no whole "
+                              "model beside it")
+
+
+def handle_finetune(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..training.trained.model_file import model_path, save_model
+
+    last, backbone = _run_training(options, console, {"method": "full"})
+    if last is None:
+        return {"finished": False}
+    again = " (an identical run already existed)" if last.reused else ""
+    console.say(f"\ndifference  {last.path}{again}")
+    result = {"finished": not last.stopped, "difference": last.path, "step": last.step, "reused": last.reused}
+    if options.difference_only:
+        return result
+    whole: Path = model_path(last.path)
+    with backbone.lora(last.path):
+        save_model(whole, backbone.network.state_dict(), last.path)
+    console.say(f"model       {whole}")
+    return {**result, "model": whole}
+
+
+def _run_training(options: argparse.Namespace, console: Console,
+                  method: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
+    """Train as the options say, with the settings of `method`. Returns (its Finished, None if it was interrupted; the
+    backbone)."""
     from ..datasets.dataset import load_folder
     from ..memory.preflight import fitted
     from ..training.events import Finished
@@ -45,7 +82,7 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     backbone = load_backbone_quietly(options.base, options.base_precision)
     if caution := distilled_warning(backbone.family, Path(options.base).name):
         console.say(f"note: {caution}")
-    named = {"name": name, "seed": options.seed, "epochs": options.epochs}
+    named = {"name": name, "seed": options.seed, "epochs": options.epochs, **(method or {})}
     if options.trigger:
         named["data.trigger"] = options.trigger
     planned = plan_training(backbone.family, options.kind, {**named, **settings}, dataset)
@@ -53,7 +90,4 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     events = train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
                    should_stop=console.asked_to_stop)
     last = console.follow(fitted(events, backbone, planned.config), *writers)
-    if not isinstance(last, Finished):
-        return {"finished": False}
-    console.say(f"\nLoRA  {last.path}" + (" (an identical run already existed)" if last.reused else ""))
-    return {"finished": not last.stopped, "lora": last.path, "step": last.step, "reused": last.reused}
+    return last if isinstance(last, Finished) else None, backbone

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import torch
 
-from ..training.config import AUTO_PRECISION, TrainConfig
+from ..training.config import AUTO_PRECISION, FULL, TrainConfig
 from .bases import Base
 from .cache import cached
 from .cards import CARDS, GIB, step_seconds
@@ -128,6 +128,7 @@ def count_published(shape: Shape, config: TrainConfig, precision: str, recompute
     config = config.replace(precision="fp32" if trained == "fp32" else "bf16")
     question = {"shape": [shape.kind, dict(shape.settings), shape.tokens, shape.width, shape.pooled], "base": precision,
                 "config": {name: config.to_dict()[name] for name in ("adapter", "precision")}, "recompute": recompute,
+                **({"method": FULL, "batches": config.accumulation_steps} if config.method == FULL else {}),
                 "side": config.data.resolution, "batch": config.data.batch_size, "optimizer": config.optimizer.name}
     some = 0 < recompute < 1
     limit = SECONDS if some and seconds is None else seconds
@@ -276,4 +277,6 @@ def ram_of(shape: Shape, estimate: Estimate, images: int) -> int:
     captions = variants * shape.tokens * shape.width * 4
     count = estimate.count
     snapshot = count.adapter + count.state
+    if estimate.config.method == FULL:
+        snapshot += count.adapter  # the base's own weights, kept beside those that are trained
     return PYTHON + count.weights + 2 * (shape.encoders + shape.vae) + images * (latents + captions) + snapshot

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from ..common.errors import UserError
 from ..common.events import Events, Progress, Warned
 from ..models.backbone import Backbone
 from ..models.out_of_memory import describe_share
-from ..training.config import TrainConfig
+from ..training.config import FULL, TrainConfig
 from ..training.events import RunStarted
 from ..training.runs import settle_precision
 from .bases import find_shape
@@ -53,6 +54,8 @@ def _fit(backbone: Backbone, config: TrainConfig) -> Events:
     more = fit.share > backbone.recompute
     if more:
         backbone.set_recompute(fit.share)
+    if config.method == FULL and not fit.fits:
+        raise UserError(refusal(fit))
     if more or not fit.fits:
         yield Warned(words_of(fit, config.offload_blocks, _precision(backbone)))
 
@@ -85,6 +88,13 @@ def _precision(backbone: Any) -> str:
     if backbone.precision != "auto":
         return str(backbone.precision)
     return "fp32" if backbone.network.dtype == torch.float32 else "bf16"
+
+
+def refusal(fit: Fit) -> str:
+    """Why a fine-tune is not started. What helps a LoRA, weights in RAM or in fewer bits, cannot be trained."""
+    return (f"a fine-tune takes about {fit.needed / GIB:.1f} GiB in a step, although {describe_share(fit.share)} "
+            "computed again in the backward pass, and this card has no room for it. Lower data.resolution or "
+            "data.batch_size, use optimizer adafactor and accumulation_steps 1, or train a LoRA.")
 
 
 def words_of(fit: Fit, offload: float = 0.0, precision: str = "bf16") -> str:

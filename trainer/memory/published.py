@@ -34,7 +34,8 @@ def _text(network: Any, noisy: Tensor, shape: Shape) -> Tensor:
 
 
 def _dtype(network: nn.Module) -> torch.dtype:
-    return next(p.dtype for p in network.parameters() if not p.requires_grad)
+    weights = list(network.parameters())  # all are trained in a fine-tune, none is frozen
+    return next((p.dtype for p in weights if not p.requires_grad), weights[0].dtype)
 
 
 def _patched(noisy: Tensor, network: nn.Module) -> Tensor:

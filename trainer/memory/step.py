@@ -18,9 +18,10 @@ from ..models.noise import NoiseSchedule, per_row
 from ..models.precision import autocast
 from ..models.recompute import blocks_of
 from ..training import adapters
-from ..training.config import TrainConfig
+from ..training.config import FULL, TrainConfig
 from ..training.objectives import Loss
 from ..training.optimizers import OPTIMIZERS
+from ..training.trained.network import TYPES
 from .autocast import run_backward
 from .counter import StorageCounter, Work, counting
 
@@ -59,7 +60,7 @@ class StepCount:
 
     Attributes:
         weights: the base network.
-        adapter: the LoRA, in the optimizer's own dtype.
+        adapter: the LoRA, in the optimizer's own dtype; in a fine-tune the network's own weights.
         state: the optimizer's state.
         peak: all that is held at once at the worst moment, with the three above.
         modules, parameters: of the LoRA.
@@ -97,8 +98,25 @@ def attach_adapters(rehearsal: Rehearsal, config: TrainConfig) -> adapters.Adapt
                            OPTIMIZERS[config.optimizer.name].dtype)
 
 
+STEPPED = 20
+"""Bytes for each weight of a parameter that a fine-tune is stepping: itself, its gradient and its update in float32,
+the chances by which it is rounded, and one more for what they are computed through."""
+
+
+def attach_own_weights(rehearsal: Rehearsal, config: TrainConfig) -> None:
+    """What a fine-tune trains: the network itself, each gradient of which is applied and freed as it arrives."""
+    for parameter in rehearsal.network.parameters():
+        parameter.data = parameter.data.to(TYPES.get(config.precision, parameter.dtype))
+        parameter.requires_grad_(True)
+
+
+def attach_trained(rehearsal: Rehearsal, config: TrainConfig) -> object:
+    """What the run trains, by its method."""
+    return (attach_own_weights if config.method == FULL else attach_adapters)(rehearsal, config)
+
+
 def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None = None, whole: bool = False,
-               attach: Attach = attach_adapters) -> StepCount:
+               attach: Attach = attach_trained) -> StepCount:
     """Count one step of `config`. The network's own tensors are replaced by fake ones, so it is of no use afterwards.
 
     Others than our adapters can be counted by `attach`. Without any, gradients flow to the latents.
@@ -172,8 +190,11 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         let_go(network)
         adapter = sum(map(_size, parameters))
         weights = counter.now - adapter
-        state = sum(state_bytes(config.optimizer.name, parameter.shape) for parameter in parameters)
-        held = torch.empty(state, dtype=torch.uint8)
+        state = sum(state_bytes(config.optimizer.name, _stepped_shape(parameter, config)) for parameter in parameters)
+        gradients = adapter if config.method == FULL and config.accumulation_steps > 1 else 0
+        held = torch.empty(state + gradients, dtype=torch.uint8)
+        for parameter in parameters if config.method == FULL else ():
+            parameter.register_post_accumulate_grad_hook(_apply)
         counter.peak, counter.work = counter.now, Work()
         kept = _run_step(rehearsal, config, counter)
         del held
@@ -181,6 +202,18 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         weights=weights, adapter=adapter, state=state, peak=counter.peak, modules=len(parameters) // 2,
         parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), kept=kept,
         movable=_movable(network), **vars(counter.work))
+
+
+def _stepped_shape(parameter: Tensor, config: TrainConfig) -> torch.Size:
+    """The shape in which the optimizer is given a parameter."""
+    matrix = config.method == FULL and OPTIMIZERS[config.optimizer.name].factored and parameter.ndim > 2
+    return torch.Size((len(parameter), parameter[0].numel())) if matrix else parameter.shape
+
+
+def _apply(parameter: Tensor) -> None:
+    """As trained/on_arrival.py does it: what stepping takes is taken, then the gradient is freed."""
+    torch.empty(STEPPED * parameter.numel(), dtype=torch.uint8)
+    parameter.grad = None
 
 
 def _widest(network: nn.Module) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..models.families import Family
 from ..models.noise import NoiseSchedule
 from ..training.config import TrainConfig
-from ..training.loop import TEXT_BLOCKS
+from ..training.trained.adapter import TEXT_BLOCKS
 from .cache import cached
 from .published import FlowSchedule
 from .shapes import Shape, shape_family

@@ -5,7 +5,7 @@ A LoRA that changes nothing, layers that a loader does not know, and a wrong alp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,19 +77,39 @@ def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], p
         weights: what was trained, by the names of the modules in a LoRA file.
         trained: the prediction for the probe with the adapters, while they were in the network.
     """
+    return _prove(backbone, path, len(weights), probe, trained, "layers", tolerance(backbone.network),
+                  lambda: _wrong_factors(path, weights))
+
+
+@torch.no_grad()
+def prove_difference(backbone: Backbone, path: Path, count: int, probe: Probe, trained: Tensor,
+                     limit: float) -> Proof:
+    """Read the difference that a fine-tune saved by the sampling path's own loader. The network must have its own
+    weights back.
+
+    Args:
+        count: number of the weights that were trained.
+        trained: the prediction for the probe with them.
+        limit: the `tolerance` of the network with them: they may be of fewer bits than its own.
+    """
+    return _prove(backbone, path, count, probe, trained, "weights", limit, list)
+
+
+def _prove(backbone: Backbone, path: Path, count: int, probe: Probe, trained: Tensor, noun: str,
+           limit: float, find_wrong: Callable[[], list[str]]) -> Proof:
     try:
-        wrong = _wrong_factors(path, weights)
+        wrong = find_wrong()
         with backbone.sampling_lora(path) as loaded, same_chance(backbone.device):
             prediction = backbone.sampling_prediction(probe.noisy, probe.t, probe.caption, probe.controls).float()
-            wrong += _wrong_layers(loaded, len(weights))
+            wrong += _wrong_layers(loaded, count, noun)
     except _BROKEN as error:  # the file is kept, whatever a loader raises
         return unproved(path, error)
     outputs = _Outputs(probe.trained, trained.float(), probe.sampled, prediction)
-    wrong += _wrong_output(outputs, tolerance(backbone.network))
+    wrong += _wrong_output(outputs, limit)
     if wrong:
         words = f"{path.name} does not do what was trained: {'; '.join(wrong)}."
     else:
-        words = (f"{len(weights)} of {len(weights)} layers are read back and do what was trained; they change the "
+        words = (f"{count} of {count} {noun} are read back and do what was trained; they change the "
                  f"prediction by {100 * outputs.effect:.2g} %")
     return Proof(FILE_WORKS, not wrong, words, outputs.error)
 
@@ -118,11 +138,11 @@ def _equal(found: Factors, wanted: Factors) -> bool:
             and torch.allclose(up, wanted.up.float(), rtol=1e-5, atol=0))
 
 
-def _wrong_layers(loaded: LoadedLora, wanted: int) -> list[str]:
+def _wrong_layers(loaded: LoadedLora, wanted: int, noun: str) -> list[str]:
     if loaded.unmatched:
-        return [f"the loader does not find {len(loaded.unmatched)} of its layers in the model, such as "
+        return [f"the loader does not find {len(loaded.unmatched)} of its {noun} in the model, such as "
                 f"{loaded.unmatched[0]}"]
-    return [] if loaded.layers == wanted else [f"the loader changes {loaded.layers} of {wanted} layers"]
+    return [] if loaded.layers == wanted else [f"the loader changes {loaded.layers} of {wanted} {noun}"]
 
 
 def _wrong_output(outputs: _Outputs, limit: float) -> list[str]:

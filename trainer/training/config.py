@@ -20,9 +20,12 @@ from ..common.names import checked_name, name_from
 from ..common.schema import convert
 from ..models.edit_forms import AUTO, EDIT_FORMS
 from .objectives import ObjectiveConfig
-from .optimizers import OptimizerConfig
+from .optimizers import OPTIMIZERS, OptimizerConfig
 
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
+LORA, FULL = "lora", "full"
+METHODS = (LORA, FULL)
+"""A LoRA beside the network, or the network's own weights."""
 PRECISIONS, AUTO_PRECISION = ("fp32", "bf16", "fp16"), "auto"
 UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
 """Defaults of a masked loss: the surroundings count a tenth of the subject, and are held to the base's prediction with
@@ -101,6 +104,8 @@ class TrainConfig:
     """One training run."""
 
     name: str = "lora"
+    method: str = LORA
+    """What is trained: a LoRA, or the denoiser itself with the text encoders frozen (full)."""
     kind: str = "character"
     steps: int = 1000
     """Optimizer steps (each of accumulation_steps batches)."""
@@ -109,7 +114,8 @@ class TrainConfig:
     seed: int = 0
     accumulation_steps: int = 1
     precision: str = AUTO_PRECISION
-    """Precision of the network's arithmetic (autocast); the LoRA itself is fp32, or as the optimizer has it. auto: bf16
+    """Precision of the network's arithmetic (autocast); the LoRA itself is fp32, or as the optimizer has it, and a
+    network that is trained itself has weights of this precision, where bf16 is rounded by chance. auto: bf16
     (or fp16) on a GPU over a base in 16 bits or less, otherwise fp32. A run records which."""
     gradient_checkpointing: bool = False
     """Compute all blocks again in the backward pass instead of keeping what they computed."""
@@ -140,6 +146,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", checked_name(self.name))
+        check_choice("method", self.method, METHODS)
         check_choice("kind", self.kind, KINDS)
         check_choice("precision", self.precision, (AUTO_PRECISION, *PRECISIONS))
         check(self.steps >= 1, "steps", self.steps, "1 or more")
@@ -152,6 +159,21 @@ class TrainConfig:
         check(0 <= self.offload_blocks <= 1, "offload_blocks", self.offload_blocks, "from 0 to 1")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
+
+        if self.method == FULL:
+            self._check_full()
+
+    def _check_full(self) -> None:
+        """Raises UserError for a setting with which the network itself cannot be trained."""
+        check(self.precision != "fp16", "precision", self.precision,
+              "bf16, fp32 or auto in a fine-tune: weights in fp16 cannot be trained")
+        check(OPTIMIZERS[self.optimizer.name].alone, "optimizer", self.optimizer.name,
+              f"{', '.join(name for name, row in OPTIMIZERS.items() if row.alone)} in a fine-tune: others need the "
+              "gradients of all weights at once")
+        for name, value in (("adapter.text_encoder", self.adapter.text_encoder), ("compile", self.compile)):
+            check(not value, name, value, "off in a fine-tune, which trains the network's own weights only")
+        check(self.offload_blocks == 0, "offload_blocks", self.offload_blocks,
+              "0 in a fine-tune: weights that are trained stay on the card")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, ready for JSON."""

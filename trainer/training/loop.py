@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..common.errors import UserError
@@ -24,8 +24,6 @@ from ..common.events import Event, Events, Warned
 from ..common.files import atomic_path
 from ..datasets.dataset import Dataset, split_validation
 from ..datasets.recorded import record_images
-from ..lora import file as lora_file
-from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
 from ..models.devices import to_device
@@ -36,8 +34,8 @@ from ..pictures.images import to_image
 from ..proofs.covered import prove_coverage
 from ..proofs.proof import Proof, same_chance
 from ..proofs.same_text import prove_same_text
-from ..proofs.saved_file import prove_file, unproved
-from . import adapters, checkpoint, runs
+from ..proofs.saved_file import unproved
+from . import checkpoint, runs
 from .config import TrainConfig
 from .epochs import set_epochs
 from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
@@ -45,14 +43,12 @@ from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
-from .optimizers import OPTIMIZERS, build_optimizer
 from .schedules import rate_factor
 from .step.advice import cautions_of, check_scaling, divergence_advice, memory_advice, overfitting_advice
 from .step.compiled import CompiledBlocks, compile_problem
 from .step.readings import Queued, Readings, guard
+from .trained.kinds import METHODS, Training
 from .validation import LossWatch, Validator
-
-TEXT_BLOCKS = ("layers",)
 
 
 class Diverged(UserError):
@@ -70,7 +66,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     retrain: bool = False,
 ) -> Events:
-    """Train a LoRA, yielding events; the last is Finished with the path of the LoRA file.
+    """Train a LoRA, or the network itself, yielding events; the last is Finished with the path of the file.
 
     An identical finished run under `runs_root` is reused and a partial one resumed, unless `retrain`.
     `should_stop` is called after every step; if it returns true, the LoRA and the state are saved and the run ends
@@ -128,16 +124,15 @@ class _Session:
         self.states = checkpoint.StateWriter(run.state_path, config.state_minutes)
         self.compiled: CompiledBlocks | None = None
         self.compiling = contextlib.ExitStack()
-        self.handles: dict[str, adapters.AdapterHandle] = {}
-        self.optimizer: torch.optim.Optimizer
+        self._trained: Training | None = None
+        self.optimizer: Any
         self.scaler: torch.amp.GradScaler
         self.cache = open_cache(run.folder.parent, config)
         try:
             self.feed = Feed(backbone, dataset, config, self.cache)
             held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
             self.validator = Validator(self, held_out)
-            self.handles.update(_attach(backbone, config))
-            self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
+            self._trained = METHODS[config.method](backbone, config, self._cannot_undo)
             self.step = self._resume()
             run.truncate_metrics(self.step)
             for _, loss in runs.read_losses(run.folder):
@@ -150,8 +145,14 @@ class _Session:
         self.compiling.close()
         self.cache.close()
         self.states.wait()
-        for handle in self.handles.values():
-            handle.detach()
+        if self._trained:
+            self._trained.close()
+
+    @property
+    def trained(self) -> Training:
+        """What the run trains, while the session is open."""
+        assert self._trained, "the session is open"
+        return self._trained
 
     # -- the steps -----------------------------------------------------------------------------------------------
 
@@ -159,8 +160,8 @@ class _Session:
         found = self._coverage()
         yield RunStarted(
             self.run.folder, self.config.steps, self.step, len(self.dataset), len(self.validator),
-            sum(len(handle.module_names) for handle in self.handles.values()),
-            sum(p.numel() for p in self.parameters), found.adapted, found.linear,
+            sum(len(handle.module_names) for handle in self.trained.handles.values()),
+            sum(p.numel() for p in self.trained.parameters), found.adapted, found.linear,
         )
         yield from self._prove(prove_coverage(found))
         yield from self._prepare()
@@ -216,6 +217,7 @@ class _Session:
         self._set_rates()
         losses = []
         for index in range(first, first + accumulation):
+            self.trained.expect(last=index == first + accumulation - 1)
             with self.backbone.step():
                 loss = self._batch_loss(index) / accumulation
                 self.scaler.scale(loss).backward()
@@ -317,7 +319,7 @@ class _Session:
     @contextlib.contextmanager
     def _without_adapters(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            for handle in self.handles.values():
+            for handle in self.trained.handles.values():
                 stack.enter_context(handle.disabled())
             yield
 
@@ -338,7 +340,7 @@ class _Session:
     def _coverage(self) -> Coverage:
         """How much of the denoiser's blocks has a LoRA."""
         backbone = self.backbone
-        adapted = self.handles[backbone.network_prefix].module_names
+        adapted = self.trained.handles[backbone.network_prefix].module_names
         return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
 
     def _prove_same_text(self) -> Events:
@@ -359,16 +361,16 @@ class _Session:
                                                 self._caption_conditioning, self.feed.controls(self.feed.first))
         return proof
 
-    def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
+    def _prove_file(self, path: Path) -> Events:
         """A file that fails stays where it is: the training is in it."""
         probe = self.probe
-        for parameter in self.parameters:  # as the file is loaded; all is saved, and they are taken out next
-            parameter.data = parameter.data.float()
-        try:
+
+        def predict() -> Tensor:
             with torch.no_grad(), same_chance(self.backbone.device):
-                trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
-            self.close()
-            proof = prove_file(self.backbone, path, weights, probe, trained)
+                return self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
+
+        try:
+            proof = self.trained.prove(path, probe, predict, self.close)
         except RuntimeError as error:  # the training is done and saved
             proof = unproved(path, error)
         self.run.add_proof(proof)
@@ -395,8 +397,10 @@ class _Session:
     def _clip(self) -> Tensor:
         """Clip the gradients; returns their norm before that, on the device."""
         self.scaler.unscale_(self.optimizer)
-        limit = self.config.optimizer.max_grad_norm or math.inf
-        return to_device(nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True).float(), self.backbone.device)
+        return self.trained.clip()
+
+    def _cannot_undo(self) -> None:
+        self.consistent = False
 
     # -- between steps -------------------------------------------------------------------------------------------
 
@@ -486,23 +490,11 @@ class _Session:
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
-        lora_file.save_lora(path, lora_file.LoraWeights(self._trained(), metadata), key_style=self.backbone.key_style)
+        self.trained.save(path, metadata)
         return CheckpointSaved(self.step, path)
 
-    def _trained(self) -> dict[str, Factors]:
-        """The adapters' weights, not copied, by the names of their modules in a LoRA file."""
-        return _by_part({prefix: handle.trained() for prefix, handle in self.handles.items()})
-
-    def _weights(self) -> dict[str, Factors]:
-        """Copies of them on the CPU."""
-        return _by_part({prefix: handle.weights() for prefix, handle in self.handles.items()})
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """What is trained, by its name in the training state."""
-        return {f"adapter.{row}": parameter.detach() for row, parameter in enumerate(self.parameters)}
-
     def _snapshot(self) -> checkpoint.Snapshot:
-        return checkpoint.take_snapshot(self.step, self._tensors(), self.optimizer,
+        return checkpoint.take_snapshot(self.step, self.trained.tensors(), self.optimizer,
                                         {"scaler": self.scaler.state_dict()})
 
     def _save_state(self) -> None:
@@ -518,7 +510,7 @@ class _Session:
                 self.run.keep_metrics()
             return 0
         try:
-            return checkpoint.resume(self.run.state_path, self._tensors(), self.optimizer, self.scaler,
+            return checkpoint.resume(self.run.state_path, self.trained.tensors(), self.optimizer, self.scaler,
                                      self.config.steps)
         except checkpoint.DamagedState as error:
             self.notes += (str(error),)
@@ -527,7 +519,7 @@ class _Session:
             return 0
 
     def _start_afresh(self) -> None:
-        self.optimizer = _optimizer(self.handles, self.backbone, self.config)
+        self.optimizer = self.trained.new_optimizer()
         self.scaler = self._new_scaler()
 
     def _new_scaler(self, state: dict[str, Any] | None = None) -> torch.amp.GradScaler:
@@ -554,41 +546,8 @@ class _Session:
         yield saved
         if error := self.states.take_error():  # too late to stop for it
             yield Warned(str(error))
-        yield from self._prove_file(saved.path, self._weights())
+        yield from self._prove_file(saved.path)
         yield Finished(self.step, saved.path, stopped=stopped)
-
-
-def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:
-    return {f"{prefix}.{name}": factors for prefix, row in weights.items() for name, factors in row.items()}
-
-
-def _attach(backbone: Backbone, config: TrainConfig) -> Iterator[tuple[str, adapters.AdapterHandle]]:
-    """Adapters in the denoiser, and in the text encoders if asked, each with its prefix in a LoRA file."""
-    texts = backbone.text_network
-    if config.adapter.text_encoder and texts is None:
-        raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here. Turn it "
-                        "off.")
-    family = backbone.family
-    parts = [(backbone.network_prefix, backbone.network, family.blocks, family.excluded, backbone.device)]
-    if config.adapter.text_encoder and texts is not None:
-        parts += [(prefix, network, TEXT_BLOCKS, (), backbone.text_device) for prefix, network in texts.items()]
-    for prefix, network, blocks, excluded, device in parts:
-        yield prefix, adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix),
-                                      device, excluded, OPTIMIZERS[config.optimizer.name].dtype)
-
-
-def _optimizer(
-    handles: dict[str, adapters.AdapterHandle], backbone: Backbone, config: TrainConfig
-) -> torch.optim.Optimizer:
-    settings = config.optimizer
-    text_rate = settings.text_encoder_learning_rate or settings.learning_rate / 2
-    if OPTIMIZERS[settings.name].rate is not None:  # optimizers that find their own rate need one for all groups
-        text_rate = settings.learning_rate
-    groups = [
-        (handle.parameters(), settings.learning_rate if prefix == backbone.network_prefix else text_rate)
-        for prefix, handle in handles.items()
-    ]
-    return build_optimizer(settings.name, groups, settings.weight_decay)
 
 
 def _as_validation(dataset: Dataset, config: TrainConfig) -> tuple[Dataset, TrainConfig]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..models.families import Family
-from .config import TrainConfig
+from .config import FULL, TrainConfig
 
 BASE_VERSIONS = {"stable-diffusion-v1": "sd_v1", "stable-diffusion-xl-v1-base": "sdxl_base_v1-0"}
 """kohya's ss_base_model_version by modelspec.architecture; for others it is the family's name."""
@@ -46,6 +46,8 @@ def lora_metadata(
     """
     facts = _kohya(config, family, tag_frequency or {}, image_count, step, epoch)
     facts |= {f"modelspec.{key}": value for key, value in _modelspec(config, family).items()}
+    if config.method == FULL:
+        facts = {key: value for key, value in facts.items() if not key.startswith("ss_network_")}
     facts |= {
         "ss_training_started_at": started_at,
         "ss_training_finished_at": time.time(),

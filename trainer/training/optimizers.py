@@ -54,12 +54,17 @@ class OptimizerRow:
         build: (parameter groups with `lr`, weight decay) → optimizer.
         rate: the learning rate to start from, for optimizers that find their own.
         precision: name of the type of the weights that it trains.
+        alone: whether it can step one parameter without the others' gradients, as a fine-tune does.
+        factored: whether it keeps a moment for each row and column of a weight instead of each value. A fine-tune gives
+            it convolutions as matrices, or their rows would be those of the 3x3 kernels.
     """
 
     title: str
     build: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]
     rate: float | None = None
     precision: str = "float32"
+    alone: bool = True
+    factored: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -117,9 +122,10 @@ LEAST_SHARE = 0.1
 OPTIMIZERS = {
     "adamw": OptimizerRow("AdamW", _adamw),
     "adamw8bit": OptimizerRow("AdamW, 8-bit state (bitsandbytes)", _adamw8bit),
-    "adafactor": OptimizerRow("Adafactor, fixed rate", _adafactor),
-    "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0),
-    "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance", _adamw_bf16, precision="bfloat16"),
+    "adafactor": OptimizerRow("Adafactor, fixed rate", _adafactor, factored=True),
+    "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0, alone=False),
+    "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance", _adamw_bf16, precision="bfloat16",
+                               alone=False),
 }
 
 

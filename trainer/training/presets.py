@@ -10,7 +10,7 @@ from ..captions.kinds import get_kind
 from ..common.errors import UserError, unknown_name
 from ..datasets.dataset import Dataset, split_validation
 from ..models.families import Family, Preset
-from .config import TrainConfig
+from .config import FULL, TrainConfig
 from .epochs import Epoch, describe_steps, steps_for
 from .optimizers import OPTIMIZERS
 
@@ -54,12 +54,24 @@ def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None 
         "data.resolution": family.resolution,
         "data.shuffle_captions": True,
         "data.caption_dropout": 0.1,
+        **(_full_settings(family) if (settings or {}).get("method") == FULL else {}),
         **(settings or {}),
     }
     own_rate = OPTIMIZERS[name].rate if (name := values.get("optimizer.name")) in OPTIMIZERS else None
     if own_rate is not None and "optimizer.learning_rate" not in (settings or {}):
         values["optimizer.learning_rate"] = own_rate  # the presets' rates are for optimizers that follow them
     return TrainConfig().replace(**values)
+
+
+FULL_RATE, FULL_RATES = 4e-6, {"sandbox": 2e-4}
+"""Learning rate of a fine-tune, and that of families that need another: the sandbox is small."""
+
+
+def _full_settings(family: Family) -> dict[str, Any]:
+    """What a fine-tune has in place of the preset of a LoRA."""
+    return {"optimizer.name": "adafactor", "optimizer.learning_rate": FULL_RATES.get(family.name, FULL_RATE),
+            "optimizer.schedule": "constant", "optimizer.text_encoder_learning_rate": None,
+            "adapter.text_encoder": False, "data.batch_size": 2}
 
 
 @dataclass(frozen=True)

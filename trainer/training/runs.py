@@ -34,7 +34,7 @@ from ..models.backbone import Backbone
 from ..models.families import Family
 from ..models.precision import choose_precision
 from ..proofs.proof import Proof, proof_rows
-from .config import AUTO_PRECISION, TrainConfig
+from .config import AUTO_PRECISION, FULL, LORA, TrainConfig
 
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
@@ -47,7 +47,7 @@ COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "dat
 steps, and what edit_form comes to by itself. (gradient_checkpointing does not change the weights either, up to
 rounding, but it is in the keys of earlier runs.)"""
 
-LATER = {"compile": False}
+LATER = {"compile": False, "method": LORA}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
@@ -316,8 +316,16 @@ def settle_precision(config: TrainConfig, backbone: Backbone,
     """
     if config.precision != AUTO_PRECISION:
         return config
+    if config.method == FULL:
+        return config.replace(precision=full_precision(backbone))
     best, earlier = (config.replace(precision=precision) for precision in (choose_precision(backbone), "fp32"))
     return earlier if best != earlier and not is_known(best) and is_known(earlier) else best
+
+
+def full_precision(backbone: Backbone) -> str:
+    """Precision in which a network's own weights are trained: bf16, or fp32 where the device has none or the base is
+    in fp32 on the CPU."""
+    return {"bf16": "bf16"}.get(choose_precision(backbone), "fp32")
 
 
 def find_run(root: Path, name: str, key: str) -> Run | None:

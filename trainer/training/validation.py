@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..common.events import Events
-from .adapters import AdapterHandle
 from .config import TrainConfig
 from .events import Validated
 from .feed import Batch, Feed, derived_seed
+from .trained.kinds import Training
 
 TIMES = tuple((k + 0.5) / 8 for k in range(8))
 """The middles of eight equal strata."""
@@ -60,7 +60,9 @@ class Trained(Protocol):
     """What the validator needs from a training session."""
 
     config: TrainConfig
-    handles: dict[str, AdapterHandle]
+
+    @property
+    def trained(self) -> Training: ...
 
     def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor) -> Tensor:
         """The loss [B] of each row at times t [B]."""
@@ -82,7 +84,7 @@ class Validator:
         if self.feed and self.feed.samples and self.session.config.validate_every:
             yield from self.feed.prepare(range(self.feed.plan.batches_per_epoch))
             with ExitStack() as stack:
-                for handle in self.session.handles.values():
+                for handle in self.session.trained.handles.values():
                     stack.enter_context(handle.disabled())
                 self.base = self._losses(self.feed)
 

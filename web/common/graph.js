@@ -182,7 +182,7 @@ export function runName(node, widget) {
 }
 
 /** Node that gives a run → the widget that names it. */
-const GIVES_RUN = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
+const GIVES_RUN = { LoraBootstrap_TrainLora: "name", LoraBootstrap_FineTune: "name", LoraBootstrap_LoadRun: "run" };
 
 /** The name of the run that comes over a link to an input; null if it is known only after a run. */
 export function linkedRunName(node, input) {

@@ -1,4 +1,4 @@
-/** The live panel of LoraBootstrap_TrainLora, and a view of a run on LoraBootstrap_LoadRun. */
+/** The live panel of LoraBootstrap_TrainLora and LoraBootstrap_FineTune, and a view of a run on LoraBootstrap_LoadRun. */
 
 import { findProblem } from "../common/check.js";
 import { runName } from "../common/graph.js";
@@ -8,7 +8,7 @@ import { fetchPlan } from "../common/plan.js";
 import { TrainPanel } from "./panel.js";
 
 /** Node → the widget that names the run. */
-const NAMED_BY = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
+const NAMED_BY = { LoraBootstrap_TrainLora: "name", LoraBootstrap_FineTune: "name", LoraBootstrap_LoadRun: "run" };
 /** Widget that names the run → what the node says before the first one. */
 const IDLE = {
   name: "The loss, the previews and the time left appear here during training.",

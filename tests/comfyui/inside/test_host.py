@@ -14,8 +14,9 @@ import torch
 from tiny_models import TinyVae, make_backbone, make_dataset, make_parts
 from unchanged import facts
 
+from lora_bootstrap.host.backbone.kernels import casting
 from lora_bootstrap.host.backbone.loras import apply_lora
-from lora_bootstrap.host.backbone.model import HostBackbone, _casting, memory_in_use, release_memory
+from lora_bootstrap.host.backbone.model import HostBackbone, memory_in_use, release_memory
 from lora_bootstrap.host.backbone.sandbox import load_sandbox
 from lora_bootstrap.host.backbone.schedule import HostSchedule
 from lora_bootstrap.host.backbone.shadow import Shadow
@@ -290,7 +291,7 @@ def gradients_of(name, hand_out):
         for module in backbone.network.modules() if hand_out else ():
             if hasattr(module, "comfy_cast_weights"):
                 module.comfy_cast_weights = True
-                forward = _casting(module)
+                forward = casting(module)
                 assert forward or not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))
                 if forward:
                     module.forward = forward

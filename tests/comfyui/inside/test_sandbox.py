@@ -23,7 +23,7 @@ from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.stacks.time_split import WEAK_EARLY
 from lora_bootstrap.trainer.training.adapters import select_modules
 from lora_bootstrap.trainer.training.config import AdapterConfig
-from lora_bootstrap.trainer.training.loop import TEXT_BLOCKS
+from lora_bootstrap.trainer.training.trained.adapter import TEXT_BLOCKS
 
 TAGS = (PICTURES_DIR / "akane.txt").read_text().strip()
 CLOSE = 1e-4

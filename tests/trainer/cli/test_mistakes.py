@@ -38,6 +38,8 @@ MISTAKES = (
     (["train", "--dataset", ".", "--set", "objective.weighting=snr"], "weighting"),
     (["train", "--dataset", ".", "--base-precision", "fp9"], "base precision"),
     (["train", "--dataset", ".", "--epochs", "-1"], "--epochs is -1"),
+    (["finetune", "--dataset", ".", "--set", "steps"], "is not NAME=VALUE"),
+    (["finetune", "--dataset", ".", "--kind", "chracter"], "Did you mean 'character'"),
     (["tag", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
     (["tag", "--dataset", ".", "--merge", "append"], "needs something to merge"),
     (["tag", "--dataset", ".", "--alias-file", "no.csv"], "there is no file at no.csv"),

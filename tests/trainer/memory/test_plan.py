@@ -27,6 +27,7 @@ from lora_bootstrap.trainer.memory.shapes import SHAPES, shape_family
 from lora_bootstrap.trainer.memory.step import StepCount
 from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.presets import preset_config
 
 COUNT = StepCount(weights=10 * GIB, adapter=GIB, state=GIB, peak=20 * GIB, modules=10, parameters=GIB // 4,
                   operations=10**13, traffic=10**11, kernels=1000, widest=0)
@@ -243,3 +244,22 @@ def test_the_copy_of_the_training_state_that_is_being_written_counts_in_the_ram(
     plan = a_plan(96)
     larger = replace(plan.asked, count=replace(plan.asked.count, state=3 * GIB, adapter=2 * GIB))
     assert ram_of(SHAPES["flux"], larger, 10) - plan.ram == 3 * GIB
+
+
+@pytest.mark.slow
+def test_a_fine_tune_of_sdxl_is_predicted_to_fit_a_card_of_twelve_gigabytes(tmp_path, monkeypatch):
+    """Adafactor, bf16, each gradient freed as it arrives, batch 2, gradient checkpointing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = preset_config(FAMILIES["sdxl"], "character", {
+        "method": "full", "precision": "bf16", "gradient_checkpointing": True})
+    assert (config.optimizer.name, config.data.batch_size, config.data.resolution) == ("adafactor", 2, 1024)
+    found = Estimate(config, "bf16", count_published(SHAPES["sdxl"], config, "bf16"), recompute=1.0)
+    assert 2 * 2.5e9 < found.count.adapter < 2 * 2.6e9 and found.count.weights < 1e6
+    assert found.needed <= 12 * GIB
+
+
+def test_a_fine_tune_of_several_batches_a_step_holds_all_gradients(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    one, two = (count_published(find_base("sandbox").shape, preset_config(FAMILIES["sandbox"], "character", {
+        "method": "full", "precision": "bf16", "accumulation_steps": batches}), "bf16") for batches in (1, 2))
+    assert two.peak - one.peak == two.adapter == one.adapter

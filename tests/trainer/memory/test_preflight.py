@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Progress, Warned
 from lora_bootstrap.trainer.memory import plan, preflight
 from lora_bootstrap.trainer.memory.counter import TookTooLong
@@ -85,6 +86,15 @@ def test_a_step_that_does_not_fit_with_all_blocks_recomputed_is_reported(backbon
     config = TrainConfig(gradient_checkpointing=True).replace(**{"data.resolution": 64})
     warned = [event for event in fitted((event for event in (STARTED,)), backbone, config) if isinstance(event, Warned)]
     assert len(warned) == 1 and "does not fit this card" in warned[0].message and backbone.shares == [0.0]
+
+
+def test_a_fine_tune_that_does_not_fit_is_refused_with_what_helps(backbone, monkeypatch):
+    monkeypatch.setattr(preflight, "free_memory", lambda device: 8 * GIB)
+    monkeypatch.setattr(preflight, "fit_to_card", lambda *_: Fit(1.0, 11 * GIB, False))
+    config = TrainConfig(method="full").replace(**{"optimizer.name": "adafactor"})
+    with pytest.raises(UserError, match="takes about 11.0 GiB") as refused:
+        list(fitted((event for event in (STARTED, STEP)), backbone, config))
+    assert "offload" not in str(refused.value) and "fp8" not in str(refused.value)
 
 
 def test_blocks_in_ram_a_trained_text_encoder_and_the_precision_decide_what_a_step_takes(backbone):

@@ -147,7 +147,7 @@ def _check_optimizer(name: str) -> None:
 CHECKS = (
     Check("dataset", find_given_folder),
     Check("background", _check_colour),
-    Check("base", _check_base, ("bootstrap", "generate", "grid", "prove", "sweep", "tag", "train")),
+    Check("base", _check_base, ("bootstrap", "finetune", "generate", "grid", "prove", "sweep", "tag", "train")),
     Check("base", _check_planned_base, ("plan",)),
     Check("lora", _check_loras),
     Check("run", _check_run),
@@ -168,7 +168,7 @@ CHECKS = (
     Check("layers", _check_layers),
     Check("optimizer", _check_optimizer),
     Check("seed", _whole("--seed", 0, 2**63 - 1, "from 0 to 2^63 - 1"),
-          ("bootstrap", "demo", "generate", "train")),
+          ("bootstrap", "demo", "finetune", "generate", "train")),
     Check("seed", lambda seed: _check_seeds(str(seed)), ("grid", "sweep")),
     Check("seeds", _check_seeds),
     Check("strengths", _check_strengths, ("grid", "sweep")),

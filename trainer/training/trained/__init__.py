@@ -1,0 +1,1 @@
+"""What a run trains: adapters beside the network, or the network's own weights."""

@@ -1,0 +1,107 @@
+"""A run that fine-tunes the denoiser itself, with the text encoders frozen.
+
+The network trains weights of its own, in bf16 rounded by chance or in float32, and has those of the base back when the
+run ends. What is saved is the difference to the base: it loads like a LoRA, so checkpoints can be swept, at any
+strength.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...lora.difference import save_difference
+from ...models.backbone import Backbone
+from ...models.devices import to_device
+from ...models.layers import base_modules, kind_of
+from ...models.own_weights import as_before
+from ...proofs.proof import Proof, tolerance
+from ...proofs.same_text import Probe
+from ...proofs.saved_file import prove_difference
+from ..config import TrainConfig
+from ..optimizers import OPTIMIZERS, build_optimizer
+from .on_arrival import OnArrival
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Precision of a run → type of the weights that it trains."""
+
+
+class NetworkHandle:
+    """The trained weights of a network, with the verbs of `adapters.AdapterHandle` that a run needs."""
+
+    def __init__(self, network: nn.Module, before: Mapping[str, Tensor]) -> None:
+        self._network, self.before = network, before
+        self.named = dict(network.named_parameters())
+
+    @property
+    def module_names(self) -> Sequence[str]:
+        """All layers, in the network's own order."""
+        return tuple(name for name, module in base_modules(self._network) if kind_of(module))
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.named.values())
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """The network computes as the base while the block lasts; call it without gradients."""
+        return as_before(self._network, self.before)
+
+    def difference(self, name: str) -> Tensor:
+        """What the training added to a parameter, float32 on the CPU."""
+        return self.named[name].detach().to("cpu", torch.float32) - self.before[name].to("cpu", torch.float32)
+
+
+class NetworkTraining:
+    """`kinds.Training` of the network's own weights; its methods are described there."""
+
+    def __init__(self, backbone: Backbone, config: TrainConfig, changed: Callable[[], None]) -> None:
+        self._backbone, self._config, self._changed = backbone, config, changed
+        self._optimizer: OnArrival | None = None
+        self._stack = ExitStack()
+        before = self._stack.enter_context(backbone.own_weights(TYPES[config.precision]))
+        handle = NetworkHandle(backbone.network, before)
+        self.handles = {backbone.network_prefix: handle}
+        self.parameters = handle.parameters()
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
+        self._handle = handle
+
+    def close(self) -> None:
+        if self._optimizer:
+            self._optimizer.remove()
+        self._stack.close()
+
+    def new_optimizer(self) -> OnArrival:
+        if self._optimizer:
+            self._optimizer.remove()
+        settings = self._config.optimizer
+        optimizer = build_optimizer(settings.name, [(self.parameters, settings.learning_rate)], settings.weight_decay)
+        self._optimizer = OnArrival(optimizer, settings.max_grad_norm, self._changed,
+                                    OPTIMIZERS[settings.name].factored)
+        return self._optimizer
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"weight.{name}": parameter.detach() for name, parameter in self._handle.named.items()}
+
+    def expect(self, last: bool) -> None:
+        assert self._optimizer, "the optimizer is made before the first step"
+        self._optimizer.applying = last
+
+    def clip(self) -> Tensor:
+        assert self._optimizer, "the optimizer is made before the first step"
+        return to_device(self._optimizer.norm(), self._backbone.device)
+
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        prefix = self._backbone.network_prefix
+        shapes = {f"{prefix}.{name}": parameter.shape for name, parameter in self._handle.named.items()}
+        save_difference(path, shapes, lambda name: self._handle.difference(name.removeprefix(f"{prefix}.")), metadata,
+                        key_style=self._backbone.key_style, dtype=TYPES[self._config.precision])
+
+    def prove(self, path: Path, probe: Probe, predict: Callable[[], Tensor], release: Callable[[], None]) -> Proof:
+        trained, limit = predict(), tolerance(self._backbone.network)
+        count = len(self.parameters)
+        release()
+        return prove_difference(self._backbone, path, count, probe, trained, limit)
