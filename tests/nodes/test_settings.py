@@ -9,7 +9,7 @@ from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.training.config import TrainConfig, setting_names
 from lora_bootstrap.trainer.training.presets import preset_config
 
-BY_ITSELF = {"adapter.conv_alpha", "data.caption_variants", "offload_blocks"}
+BY_ITSELF = {"method", "adapter.conv_alpha", "data.caption_variants", "offload_blocks"}
 """Settings that no widget offers."""
 IN_TRAIN_LORA = {"name", "kind", "steps", "epochs", "seed", "adapter.rank", "adapter.alpha", "optimizer.learning_rate",
                  "data.batch_size", "data.resolution", "data.trigger"}
