@@ -20,6 +20,7 @@ from ...common.checks import check, check_choice
 from ...common.errors import UserError
 from ...common.names import checked_name
 from ...datasets.given_folder import find_given_folder
+from ...release.settings import MOST_PREVIEWS
 from ...stacks.lora_stack import read_strength
 from .options import parse_lora, parse_settings
 
@@ -152,6 +153,8 @@ CHECKS = (
     Check("lora", _check_loras),
     Check("run", _check_run),
     Check("sweep", _check_sweep),
+    Check("version", lambda version: checked_name(version, "--version"), ("release",)),
+    Check("previews", _whole("--previews", 0, MOST_PREVIEWS)),
     Check("tuned", _file(_WEIGHTS)),
     Check("base", _file(_WEIGHTS), ("extract",)),
     Check("source", _file(_WEIGHTS), ("resize",)),
