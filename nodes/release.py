@@ -133,7 +133,8 @@ def release_settings(*, tags: str = "", person: str = NOT_STATED, consent_by: st
     uses = tuple(use for use in USES if values.pop(f"consent_{use}", False))
     rights = Rights(person=person, consent_by=consent_by.strip(), consent_written=consent_written, consent_uses=uses,
                     holder=rights_holder.strip())
-    words = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+    words: dict[str, Any] = {
+        name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
     return ReleaseSettings(**words, tags=tuple(filter(None, map(str.strip, tags.split(",")))), rights=rights)
 
 

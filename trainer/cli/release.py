@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import UserError
 from ..release.rights import ANSWERS, NOT_STATED, PERSONS, USES, Rights
 from ..release.settings import FIRST_VERSION, ReleaseSettings
 from .terminal.console import Console
@@ -57,10 +56,6 @@ def _add_rights_options(command: argparse.ArgumentParser) -> None:
 
 
 def check_release(options: argparse.Namespace) -> None:
-    path = options.released
-    if not (path / "run.json").is_file() and not path.is_file():
-        raise UserError(f"{path} is neither a run's folder nor a file; give a folder with a run.json, or a "
-                        ".safetensors LoRA.")
     _settings(options)
 
 
@@ -80,10 +75,7 @@ def _settings(options: argparse.Namespace) -> ReleaseSettings:
     texts = {name: getattr(options, name) for name in (
         "name", "version", "title", "author", "changes", "description", "licence", "base_model", "civitai_base",
         "trigger", "negative")}
-    return ReleaseSettings(**texts, tags=split_list(options.tags), strength=options.strength, step=options.step,
+    tags = tuple(filter(None, map(str.strip, options.tags.split(","))))
+    return ReleaseSettings(**texts, tags=tags, strength=options.strength, step=options.step,
                            previews=options.previews, strip=options.strip, captions=options.captions,
                            workflow=options.workflow, rights=rights)
-
-
-def split_list(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, map(str.strip, text.split(","))))

@@ -67,7 +67,8 @@ def choose_cells(measured: Measured, most: int) -> list[Cell]:
 
 
 def _varied(cells: list[Cell], measured: Measured, most: int) -> list[Cell]:
-    marks, chosen = measured.marks, []
+    marks = measured.marks
+    chosen: list[Cell] = []
     shown: set[tuple[str, str]] = set()
     while cells and len(chosen) < most:
         best = max(cells, key=lambda cell: (
@@ -101,7 +102,8 @@ def write_previews(folder: Path, cells: Sequence[Cell], sweep: Sweep, name: str,
         name, digest: the released file's name, without its ending, and its AutoV3.
         workflow: keep the graph, without folders of this machine.
     """
-    written, notes = [], []
+    written: list[Preview] = []
+    notes: list[str] = []
     for cell in cells:
         try:
             image, graph = open_image(sweep.picture(cell)), _graph(sweep.picture(cell)) if workflow else {}

@@ -11,7 +11,7 @@ from typing import Any
 from ..lora.hashes import write_hashed
 from ..lora.metadata import ALPHA_TABLE, read_table
 from ..lora.tensors import Source as Tensors, TensorFile
-from .texts import json_without_folders, one_line
+from .texts import json_without_folders, one_line, without_folders
 
 NEEDED = ("ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args", "ss_base_model_version",
           "ss_v2", ALPHA_TABLE)
@@ -32,7 +32,8 @@ TRAINING = (
 """
 OURS = "lora_bootstrap."
 OF_THE_BASE = ("lora_bootstrap.base_hash", "lora_bootstrap.family")
-TAGS, CAPTIONS, CONFIG = "ss_tag_frequency", "lora_bootstrap.captions", "lora_bootstrap.config"
+TAGS, CAPTIONS = "ss_tag_frequency", "lora_bootstrap.captions"
+CONFIG, LINEAGE = "lora_bootstrap.config", "lora_bootstrap.lineage"
 LONGEST_TAG = 4
 """Words of a tag; what is longer is a caption in prose, which kohya's trainer counts as a tag too."""
 MODELSPEC = ("sai_model_spec", "architecture", "implementation", "date", "resolution", "prediction_type",
@@ -85,7 +86,14 @@ def _without_prompts(text: str, name: str) -> str:
     return json.dumps({**values, "name": name, "preview_prompts": []}, ensure_ascii=False, sort_keys=True)
 
 
-_REDUCED = {TAGS: _tag_counts, CONFIG: _without_prompts}
+def _without_places(text: str, name: str) -> str:
+    """What a LoRA was made from, without the folders: even their last part may be the dataset's name."""
+    rows = read_table({LINEAGE: text}, LINEAGE).items()
+    return json.dumps({key: value for key, value in rows if without_folders(value) == value}, ensure_ascii=False,
+                      sort_keys=True)
+
+
+_REDUCED = {TAGS: _tag_counts, CONFIG: _without_prompts, LINEAGE: _without_places}
 
 
 def write_released(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
