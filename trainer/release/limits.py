@@ -12,7 +12,7 @@ from ..sweeps.score import ScoreRow
 from ..sweeps.score_table import FIGURES
 from .measured import Measured
 from .source import Source, trained_captions
-from .texts import as_code
+from .texts import as_code, escaped
 
 GATES: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "copies": ("copies", lambda value: f"{value:.0%} of its test images copy a training image."),
@@ -41,9 +41,9 @@ def _of_row(row: ScoreRow | None) -> Iterator[str]:
     for gate in row.gates:
         name, words = GATES.get(gate, ("", lambda value: ""))
         value = getattr(row, name, None) if name else None
-        yield words(value) if value is not None else f"It fails the gate {gate}."
+        yield words(value) if value is not None else f"It fails the gate {escaped(gate)}."
     if row.faults:
-        yield f"Artefacts seen in its test images: {', '.join(row.faults)}."
+        yield f"Artefacts seen in its test images: {', '.join(map(escaped, row.faults))}."
 
 
 def _of_views(measured: Measured) -> Iterator[str]:

@@ -86,13 +86,14 @@ def open_sweep(folder: Path | None) -> Sweep | None:
 
 
 def recommended_files(sweep: Sweep | None) -> dict[str, str]:
-    """sha256 of the LoRA that the sweep's scores recommend → a sentence that says so; {} if they recommend none."""
+    """Hashes of the LoRA that the sweep's scores recommend, of its bytes and of its tensors → a sentence that says so;
+    {} if they recommend none."""
     matrix, _ = _read_matrix(sweep) if sweep else (Matrix(), "")
     if sweep is None or matrix.recommended is None or not 0 <= matrix.recommended < len(matrix.rows):
         return {}
     row = matrix.rows[matrix.recommended]
-    facts = _facts_of(sweep, row)
-    return {facts["lora_sha256"]: f"{row.label} is released, as its sweep recommends."} if facts else {}
+    facts, why = _facts_of(sweep, row), f"{row.label} is released, as its sweep recommends."
+    return {facts[name]: why for name in ("lora_sha256", "lora_tensors") if facts.get(name)}
 
 
 def read_measured(sweep: Sweep | None, file: Path, strength: float | None = None,
@@ -123,7 +124,7 @@ def _read_sweep(sweep: Sweep, digests: tuple[str, str]) -> Measured:
     index, row = next(((index, row) for index, row in rows if index == matrix.recommended),
                       min(rows, key=lambda place: (len(place[1].gates), -(place[1].score or 0)), default=(None, None)))
     recommended = index is not None and index == matrix.recommended
-    if row is not None and not recommended:
+    if row is not None and matrix.recommended is not None and not recommended:
         notes.append("The sweep's scores recommend another checkpoint than the one that is released.")
     strength, by = (row.at, BY_SCORES) if row is not None else (_pair_strength(sweep), BY_PAIR)
     return Measured(
@@ -140,8 +141,9 @@ def _is_mine(facts: Mapping[str, Any], digests: tuple[str, str]) -> bool:
 def _facts_of(sweep: Sweep, row: ScoreRow) -> Mapping[str, Any]:
     """The facts of the LoRA that a row is about; {} if the sweep has changed since."""
     axis = sweep.axis(CHECKPOINT)
-    choices = axis.choices if axis else ()
-    return choices[row.checkpoint].facts if 0 <= row.checkpoint < len(choices) else {}
+    if axis is None:
+        return sweep.shared
+    return axis.choices[row.checkpoint].facts if 0 <= row.checkpoint < len(axis.choices) else {}
 
 
 def _read_matrix(sweep: Sweep) -> tuple[Matrix, str]:

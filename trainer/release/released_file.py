@@ -108,11 +108,3 @@ def write_released(source: Path, target: Path, metadata: Mapping[str, str]) -> N
         write_hashed(target, {key: tensor(key) for key in file.shapes}, metadata)
     finally:
         file.close()
-
-
-def tag_counts(metadata: Mapping[str, str]) -> dict[str, int]:
-    """Tag → number of images, from released metadata; most frequent first."""
-    folders = read_table(metadata, TAGS).values()
-    counts = {tag: count for folder in folders if isinstance(folder, dict) for tag, count in folder.items()
-              if type(count) is int}
-    return dict(sorted(counts.items(), key=lambda row: (-row[1], row[0])))

@@ -10,9 +10,9 @@ from ..common.errors import UserError
 from ..common.files import file_hash
 from ..common.names import name_from
 from ..datasets.recorded import RecordedImage, read_images
-from ..lora.hashes import check_weights
+from ..lora.hashes import check_weights, tensor_hash
 from ..lora.layers import read_header
-from ..lora.metadata import read_count, read_table
+from ..lora.metadata import read_count
 from ..models.families import FAMILIES, Family
 from ..stacks.stack import file_role
 from ..sweeps.score import validation_of
@@ -74,7 +74,7 @@ def open_source(path: Path, step: int | None = None, wanted: Mapping[str, str] |
 
     Args:
         step: of the run's checkpoint; None for the wanted one, or else the last.
-        wanted: (sha256 → why) of files to prefer, such as the one that a sweep's scores recommend.
+        wanted: (hash of a file or of its tensors → why) of files to prefer, such as the one that a sweep's scores recommend.
 
     Raises UserError if it is neither a run with a LoRA nor a LoRA file, if the run has no checkpoint at that step, if
     it trained a whole network, or if the weights were damaged.
@@ -99,7 +99,7 @@ def _open_run(path: Path, step: int | None, wanted: Mapping[str, str]) -> tuple[
         return run, files[step], ""
     if wanted:
         for file in reversed(files.values()):
-            if why := wanted.get(file_hash(file)):
+            if why := wanted.get(file_hash(file)) or wanted.get(tensor_hash(file)):
                 return run, file, why
     last, file = latest_checkpoint(run)
     return run, file, f"The last checkpoint is released (step {last})." if len(files) > 1 else ""
@@ -125,9 +125,3 @@ def trained_captions(source: Source) -> list[str] | None:
     """Captions of the images that were trained on; None if they were not recorded."""
     images = source.images
     return None if images is None else [image.caption for image in images if not image.validation]
-
-
-def config_value(metadata: Mapping[str, str], group: str, name: str) -> object:
-    """A setting that the file records, such as ("adapter", "layers"); None if it does not."""
-    values = read_table(metadata, "lora_bootstrap.config").get(group)
-    return values.get(name) if isinstance(values, dict) else None

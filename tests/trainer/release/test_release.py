@@ -187,6 +187,9 @@ def test_scores_of_other_weights_or_other_images_are_not_used(run, tmp_path):
     assert "Sweep 'akane-test' was not drawn with this LoRA, so nothing of it is used." in done.lines
     assert "Strength: Not measured." in done.lines and not (done.folder / "previews").exists()
     scores = json.loads((sweep.folder / "scores.json").read_text())
+    write_json(sweep.folder / "scores.json", {**scores, "recommended": None})
+    none = release(tmp_path, run.folder, sweep)
+    assert not any("another checkpoint" in line for line in none.lines), "the scores recommend nothing"
     write_json(sweep.folder / "scores.json", {**scores, "cells": ["0" * 16]})
     done = release(tmp_path, run.folder, sweep)
     assert "The scores of sweep 'akane-test' are of other images: score it again." in done.lines
