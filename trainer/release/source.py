@@ -74,7 +74,8 @@ def open_source(path: Path, step: int | None = None, wanted: Mapping[str, str] |
 
     Args:
         step: of the run's checkpoint; None for the wanted one, or else the last.
-        wanted: (hash of a file or of its tensors → why) of files to prefer, such as the one that a sweep's scores recommend.
+        wanted: (hash of a file or of its tensors → why) of files to prefer, such as what a sweep's scores
+            recommend.
 
     Raises UserError if it is neither a run with a LoRA nor a LoRA file, if the run has no checkpoint at that step, if
     it trained a whole network, or if the weights were damaged.
