@@ -463,8 +463,8 @@ class PipelineLora:
 
 
 def is_read_by_diffusers(path: str | Path) -> bool:
-    """Whether diffusers' loader applies all of the file. Its 0.42 leaves a DoRA's magnitudes out, and reads neither LoHa
-    nor, for most models, LoKr."""
+    """Whether diffusers' loader applies all of the file. Its 0.42 leaves out a DoRA's magnitudes, and reads no LoHa and
+    only for few models LoKr."""
     file = read_header(Path(path))
     file.tensors.close()
     return set(file.kinds) == {LORA} and not file.dora

@@ -96,7 +96,7 @@ class AdapterHandle:
     def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
         self._rows: list[RemovableHandle] = []
-        self._casts = [row.layer.register_forward_pre_hook(_leave_cast_to_autocast) for row in adapted]
+        self._casts = [row.layer.register_forward_pre_hook(_prepare_pass) for row in adapted]
 
     @property
     def module_names(self) -> tuple[str, ...]:
@@ -186,12 +186,14 @@ class AdapterHandle:
         self._adapted, self._flags, self._casts = (), (), []
 
 
-def _leave_cast_to_autocast(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+def _prepare_pass(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
     """Keep peft from casting the input to the adapter's float32 where autocast casts it to 16 bits at once.
 
     The values are the same either way, but the copy in float32 would be held for the backward pass too. Autocast is
-    looked up at each pass, because some passes (proofs, previews) have none.
+    looked up at each pass, because some passes (proofs, previews) have none. While it is in training mode, peft's LoHa
+    and LoKr take a random number at each pass to decide on their dropout, which is 0 here.
     """
+    layer.training = False
     layer.cast_input_dtype_enabled = not torch.is_autocast_enabled(inputs[0].device.type)
 
 

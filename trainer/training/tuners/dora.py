@@ -50,7 +50,7 @@ class ColumnDora:
         factor = magnitude / column_norms(base, down.weight, up.weight, scale, x)
         factor = factor if isinstance(base, nn.Conv2d) else factor.flatten()
         # a column's factor multiplies the weight's input, so that the weight is never held a second time
-        change = apply_weight(base, x * (factor - 1)) + up(down(x * factor)) * scale
+        change = apply_weight(base, (x * (factor - 1)).to(x)) + up(down((x * factor).to(x))) * scale
         return result + self._weighted(change)
 
     def _weighted(self, change: Tensor) -> Tensor:
