@@ -39,8 +39,9 @@ from ..models.out_of_memory import is_out_of_memory, release_memory
 from ..models.own_weights import own_weights
 from ..models.prompt_memory import PromptMemory
 from ..models.recompute import Recomputation, recomputed
-from ..training.adapters import adapted_modules, remove_adapters, use_lora
+from ..training.adapters import use_lora
 from ..training.trained.difference import NetworkDifference
+from ..training.tuners.injection import adapted_modules, remove_adapters
 from .given_base import AS_LOADED, SANDBOX, find_given_base
 from .held import HeldWeights, check_precision
 from .known_hashes import known_hash

@@ -6,15 +6,10 @@ the sizes of some. This file fixes the initial weights by a seed, and restores t
 
 from __future__ import annotations
 
-import itertools
-import re
-import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,78 +17,25 @@ from torch.utils.hooks import RemovableHandle
 
 from ..common.errors import UserError
 from ..lora import names
-from ..lora.file import Factors, KindWeights, LoraWeights, ModuleWeights
+from ..lora.file import Factors, LoraWeights, ModuleWeights
 from ..lora.layouts import diffusers_names, match_key
-from ..lora.names import DENOISER, DENOISERS, MAGNITUDE, LayerName, with_text_model
+from ..lora.names import DENOISER, DENOISERS, LayerName, with_text_model
 from ..models.layers import base_modules, kind_of, select_modules
 from ..models.noise import per_row
 from .config import DORA, AdapterConfig
 from .tuners.dora import add_magnitudes
-from .tuners.kinds import LORA, TUNERS, Tuner, weights_of
+from .tuners.injection import Adapted, inject, kept_flags, remove_adapters
+from .tuners.kinds import TUNERS, weights_of
 from .tuners.ranks import choose_ranks
-
-if TYPE_CHECKING:
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
 MANY_SIZES = 8
 """With more sizes than this, ranks are padded to powers of two: each size costs a walk through the network."""
-
-_numbers = itertools.count()
-
-
-@dataclass(frozen=True)
-class _Adapted:
-    """One adapter in one layer of peft, which replaces the original module.
-
-    Attributes:
-        alpha: what the file holds: the output is scaled by alpha / rank.
-    """
-
-    name: str
-    layer: Any
-    adapter: str
-    tuner: Tuner
-    alpha: float
-
-    @property
-    def weights(self) -> dict[str, nn.Parameter]:
-        """By role, a DoRA's magnitude last."""
-        weights = dict(weights_of(self.layer, self.adapter, self.tuner))
-        return weights if self.magnitude is None else weights | {MAGNITUDE: self.magnitude}
-
-    @property
-    def magnitude(self) -> nn.Parameter | None:
-        held = getattr(self.layer, "lora_magnitude_vector", {})
-        return held[self.adapter].get_parameter("weight") if self.adapter in held else None
-
-    def saved(self, read: Callable[[torch.Tensor], torch.Tensor]) -> ModuleWeights:
-        """What a file holds of it; `read` is given each weight."""
-        weights = {role: read(parameter) for role, parameter in self.weights.items()}
-        if self.tuner.file_kind != names.LORA:
-            return KindWeights(self.tuner.file_kind, weights, self.alpha)
-        return Factors(weights["down"], weights["up"], self.alpha, weights.get(MAGNITUDE))
-
-    def set_strength(self, strength: float | torch.Tensor) -> None:
-        """A tensor holds a strength for each row of a batch."""
-        if self.magnitude is not None:
-            self.layer.lora_variant[self.adapter].strength = strength
-        elif isinstance(strength, float):
-            self.layer.set_scale(self.adapter, strength)
-            if self._is_whole:
-                self.layer.scaling[self.adapter] = strength
-        else:
-            self.layer.set_scale(self.adapter, 1.0)
-
-    @property
-    def _is_whole(self) -> bool:
-        """Whether alpha does not scale it."""
-        return bool(self.tuner.whole) and self.tuner.whole <= self.weights.keys()
 
 
 class AdapterHandle:
     """The adapters of one `attach` or `use_lora` in one network. Several handles can share a network."""
 
-    def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
+    def __init__(self, network: nn.Module, adapted: Sequence[Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
         self._rows: list[RemovableHandle] = []
         self._casts = [row.layer.register_forward_pre_hook(_prepare_pass) for row in adapted]
@@ -163,14 +105,14 @@ class AdapterHandle:
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Turn these adapters off while the block lasts; those of other handles stay on."""
-        with _kept_flags(self._network):
+        with kept_flags(self._network):
             active = [list(row.layer.active_adapters) for row in self._adapted]
             for row, names in zip(self._adapted, active, strict=True):
                 row.layer.set_adapter([name for name in names if name != row.adapter])
         try:
             yield
         finally:
-            with _kept_flags(self._network):
+            with kept_flags(self._network):
                 for row, names in zip(self._adapted, active, strict=True):
                     row.layer.set_adapter(names)
 
@@ -218,7 +160,7 @@ def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], se
     """
     modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank, excluded)
     flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    adapted = _inject(network, _sizes(modules, adapter), adapter.kind, adapter.lokr_factor)
+    adapted = inject(network, _sizes(modules, adapter), adapter.kind, adapter.lokr_factor)
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     starts = {part.role: part.start for part in TUNERS[adapter.kind].parts}
@@ -244,7 +186,7 @@ def _sizes(modules: Mapping[str, str], adapter: AdapterConfig) -> dict[str, tupl
     Raises UserError if block_ranks leaves none.
     """
     own = choose_ranks(modules, adapter.block_ranks)
-    usual = {"linear": (adapter.rank, adapter.alpha), "conv": (adapter.conv_rank, _conv_alpha(adapter))}
+    usual = {"linear": (adapter.rank, adapter.alpha), "conv": (adapter.conv_rank, adapter.alpha_of_convolutions)}
     sizes = {}
     for name, kind in modules.items():
         rank, alpha = usual[kind]
@@ -257,98 +199,6 @@ def _sizes(modules: Mapping[str, str], adapter: AdapterConfig) -> dict[str, tupl
         raise UserError(f"block_ranks {adapter.block_ranks!r} leaves none of the {len(modules)} layers an adapter. "
                         "Give some of them a rank above 0.")
     return sizes
-
-
-def _conv_alpha(adapter: AdapterConfig) -> float:
-    if adapter.conv_alpha is not None:
-        return adapter.conv_alpha
-    return adapter.alpha if adapter.rank_stabilized else adapter.alpha / adapter.rank * adapter.conv_rank
-
-
-def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]], kind: str = LORA, factor: int = -1
-            ) -> list[_Adapted]:
-    """Adapters of the given (rank, alpha) by module name. It does not change which parameters are trained.
-
-    There is one peft adapter per distinct size: peft tries patterns per module against every other module, which takes
-    minutes on a resized LoRA where each module has its own rank.
-    """
-    from peft import inject_adapter_in_model
-
-    groups = defaultdict(list)
-    for name, size in sizes.items():
-        groups[size].append(name)
-    called: dict[str, str] = {}
-    with torch.random.fork_rng(), warnings.catch_warnings(), _kept_flags(network):
-        warnings.simplefilter("ignore")  # peft warns of a second adapter, which is meant here
-        active = {id(layer): list(layer.active_adapters) for _, layer in _layers(network)}
-        for (rank, alpha), members in groups.items():
-            adapter = f"lora_bootstrap_{next(_numbers)}"
-            called |= dict.fromkeys(members, adapter)
-            config = TUNERS[kind].configure("|".join(map(re.escape, members)), rank, alpha, factor)
-            try:
-                inject_adapter_in_model(config, network, adapter_name=adapter)
-            except BaseException:
-                remove_adapters(network, set(called.values()))
-                raise
-        layers: dict[str, Any] = {}
-        for name, layer in _layers(network):
-            ours = sorted(_held_by(layer).intersection(called.values()))
-            layers |= {_inner_name(name): layer} if ours else {}
-            layer.set_adapter(active.get(id(layer), []) + ours)
-    return [_Adapted(name, layers[name], called[name], TUNERS[kind], sizes[name][1]) for name in sizes]
-
-
-def remove_adapters(network: nn.Module, adapters: Set[str]) -> None:
-    """Take peft adapters out; a module left with none becomes the original object again."""
-    with _kept_flags(network):
-        for name, layer in reversed(list(_layers(network))):  # layers of several kinds lie one inside the other
-            ours = adapters & _held_by(layer)
-            for adapter in ours:
-                layer.set_adapter([other for other in layer.active_adapters if other != adapter])
-                layer.delete_adapter(adapter)
-            if ours and not _held_by(layer):
-                parent, _, child = name.rpartition(".")
-                setattr(network.get_submodule(parent), child, layer.base_layer)
-    configs = getattr(network, "peft_config", {})
-    for adapter in adapters:
-        configs.pop(adapter, None)
-    if not configs:
-        with suppress(AttributeError):
-            del network.peft_config
-
-
-def adapted_modules(network: nn.Module, adapter: str) -> tuple[str, ...]:
-    """Names of the modules that have the peft adapter of this name."""
-    return tuple(_inner_name(name) for name, layer in _layers(network) if adapter in _held_by(layer))
-
-
-def _layers(network: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Every layer of peft in the network. Only in functions is peft imported: it takes a second, which each start of a
-    ComfyUI would take longer."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return ((name, module) for name, module in network.named_modules() if isinstance(module, BaseTunerLayer))
-
-
-def _held_by(layer: BaseTunerLayer) -> set[str]:
-    """Names of the adapters in peft's layer."""
-    return {adapter for attribute in layer.adapter_layer_names for adapter in getattr(layer, attribute)}
-
-
-def _inner_name(name: str) -> str:
-    """The module's name in the network without adapters, from that of a layer of peft, which may be in another."""
-    return re.sub(r"(\.base_layer)+$", "", name)
-
-
-@contextmanager
-def _kept_flags(network: nn.Module) -> Iterator[None]:
-    """Restores the requires_grad flags, which peft changes as it switches adapters."""
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    try:
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 def _listed(shapes: Mapping[str, list[int]]) -> str:
@@ -456,7 +306,7 @@ def _attach_factors(network: nn.Module, weights: Mapping[str, Factors]) -> Adapt
     if len({(value.rank, value.alpha) for value in weights.values()}) > MANY_SIZES:
         weights = {name: value.rescaled(value.rank).padded(1 << (value.rank - 1).bit_length())
                    for name, value in weights.items()}
-    adapted = _inject(network, {name: (value.rank, value.alpha) for name, value in weights.items()})
+    adapted = inject(network, {name: (value.rank, value.alpha) for name, value in weights.items()})
     for row in adapted:
         factors, own = weights[row.name], row.weights
         own["down"].requires_grad_(False).copy_(factors.down)

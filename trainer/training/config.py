@@ -44,7 +44,8 @@ class AdapterConfig:
     conv_rank: int = 0
     """Rank for 3x3 convolutions; 0 leaves them out. 1x1 convolutions count as linear layers."""
     conv_alpha: float | None = None
-    """Alpha of the convolutions; None keeps the ratio alpha / rank of the linear layers."""
+    """Alpha of the convolutions; None keeps the ratio alpha / rank of the linear layers (with rank_stabilized, their
+    alpha)."""
     layers: str = "attention+mlp"
     text_encoder: bool = False
     kind: str = "lora"
@@ -67,6 +68,14 @@ class AdapterConfig:
         check(self.lokr_factor == -1 or 1 <= self.lokr_factor <= 1024, "lokr_factor", self.lokr_factor,
               "from 1 to 1024, or -1")
         read_block_ranks(self.block_ranks)
+
+    @property
+    def alpha_of_convolutions(self) -> float:
+        """conv_alpha, or what it is by default: with rank_stabilized the alpha of the linear layers, which has the
+        same meaning at any rank."""
+        if self.conv_alpha is not None:
+            return self.conv_alpha
+        return self.alpha if self.rank_stabilized else self.alpha / self.rank * self.conv_rank
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,22 +39,43 @@ def choose_ranks(modules: Iterable[str], text: str) -> dict[str, int]:
 
     Raises UserError for a pattern that matches none.
     """
-    names = tuple(modules)
-    called = {name: _words_of(name, names) for name in names}
+    called = _words_of_all(modules)
     ranks: dict[str, int] = {}
     for pattern, rank in read_block_ranks(text).items():
-        fitting = [name for name, paths in called.items() if any(_matches(pattern.split("."), path) for path in paths)]
+        fitting = _find_fitting(pattern, called)
         if not fitting:
-            raise UserError(f"block_ranks {pattern!r} matches none of the {len(names)} layers that get an adapter, "
+            raise UserError(f"block_ranks {pattern!r} matches none of the {len(called)} layers that get an adapter, "
                             f"such as {_some(called)}. Write words of their names, or choose other layers.")
         ranks |= dict.fromkeys(fitting, rank)
     return ranks
 
 
-def _words_of(name: str, names: Sequence[str]) -> tuple[list[str], ...]:
+def layers_left_out(modules: Iterable[str], text: str) -> frozenset[str]:
+    """Those of the modules that a rank of 0 leaves without an adapter."""
+    called = _words_of_all(modules)
+    ranks = {name: rank for pattern, rank in read_block_ranks(text).items() for name in _find_fitting(pattern, called)}
+    return frozenset(name for name, rank in ranks.items() if rank == 0)
+
+
+_Called = Mapping[str, tuple[list[str], ...]]
+"""Module → the words of its paths."""
+
+
+def _words_of_all(modules: Iterable[str]) -> _Called:
+    names = tuple(modules)
+    layers = layers_per_block(names)
+    return {name: _words_of(name, layers) for name in names}
+
+
+def _words_of(name: str, layers: int) -> tuple[list[str], ...]:
     """The layer's path, and that of diffusers where the network has the original UNet's names."""
-    other = ldm_to_diffusers(name, layers_per_block(names))
+    other = ldm_to_diffusers(name, layers)
     return (name.split("."),) if other is None else (name.split("."), other.split("."))
+
+
+def _find_fitting(pattern: str, called: _Called) -> list[str]:
+    words = pattern.split(".")
+    return [name for name, paths in called.items() if any(_matches(words, path) for path in paths)]
 
 
 def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
@@ -66,7 +87,7 @@ def _fits(pattern: str, word: str) -> bool:
     return fnmatchcase(word, pattern) or word in _SIDES.get(pattern, ())
 
 
-def _some(called: Mapping[str, tuple[list[str], ...]]) -> str:
+def _some(called: _Called) -> str:
     """A few of the layers, spread over all, by the names that most know."""
     names = [".".join(paths[-1]) for paths in called.values()]
     return ", ".join(names[index * len(names) // _SHOWN] for index in range(min(_SHOWN, len(names))))
