@@ -40,6 +40,12 @@ def used_weight(module: nn.Module, like: Tensor) -> AbstractContextManager[tuple
     return weights(module, like)
 
 
+def is_readable(module: nn.Module) -> bool:
+    """Whether `used_weight` can have the layer's weight as plain numbers."""
+    forward = module.__dict__.get("forward")
+    return hasattr(forward, "weights") if forward else type(module.get_parameter("weight").data) is Tensor
+
+
 def apply_weight(module: nn.Module, x: Tensor) -> Tensor:
     """The output of a linear or convolution layer without its bias. The backward pass reaches `x` alone."""
     layer = _layer_of(module)

@@ -34,6 +34,7 @@ def test_the_hosts_weights_compute_what_the_trained_layers_do_at_any_strength(tm
     config = AdapterConfig(**{"rank": 3, "alpha": 2.0, "conv_rank": 1, "layers": "all", **settings})
     handle = attach(network, config, ("blocks",), 0)
     with torch.no_grad():
+        network(torch.randn(1, 16), torch.randn(1, 6, 8, 8))  # fills in a DoRA's magnitudes
         for number, parameter in enumerate(handle.parameters()):
             generator = torch.Generator().manual_seed(number)
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)

@@ -52,6 +52,7 @@ def put_in(network, **settings):
 
 @torch.no_grad()
 def shaken(handle, seed=5):
+    output(handle._network)  # a DoRA's magnitudes are filled in at the first pass
     generator = torch.Generator().manual_seed(seed)
     for parameter in handle.parameters():
         parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
@@ -168,13 +169,14 @@ def test_a_doras_magnitudes_stay_in_32_bits_where_the_optimizer_trains_16(networ
 
 @pytest.mark.parametrize("kind", ADAPTER_KINDS)
 def test_a_kind_is_trained_over_a_network_in_16_bits(network, kind):
-    network.to(torch.bfloat16)
     handle = shaken(put_in(network, kind=kind))
-    x = torch.randn(5, 16)
     layer = network.down_blocks[0].attentions[0]["to_q"]
+    layer.get_base_layer().to(torch.bfloat16)
+    x = torch.randn(5, 16)
     with torch.autocast("cpu", torch.bfloat16):
         layer(x).float().square().sum().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in handle.parameters() if parameter.grad is not None)
+    found = [parameter.grad for parameter in handle.parameters() if parameter.grad is not None]
+    assert len(found) >= 2 and all(gradient.isfinite().all() and gradient.any() for gradient in found)
     exact = Branch().down_blocks[0].attentions[0]["to_q"](x)
     assert (layer(x.bfloat16()).float() - exact).norm() > 0.05 * exact.norm()
 
@@ -283,3 +285,17 @@ def test_a_block_has_its_own_rank_at_the_same_scale_and_rank_0_leaves_it_out(net
                      "to_q=8, conv1=4": [(8, 4.0), (4, 2.0)]}
     with pytest.raises(UserError, match="leaves none of the 2 layers"):
         put_in(network, block_ranks="down_blocks=0")
+
+
+def test_a_doras_magnitudes_are_those_of_the_weights_that_are_there_at_the_first_pass(network):
+    """A host has them in memory only while it computes with them."""
+    layer = network.down_blocks[0].attentions[0]["to_q"]
+    weight, layer.weight.data = layer.weight.data, torch.full((), float("nan")).expand(layer.weight.shape)
+    handle = put_in(network, kind="dora")
+    layer.weight.data = weight
+    output(network)
+    magnitude = handle.weights()[LINEAR].magnitude
+    torch.testing.assert_close(magnitude, weight.norm(dim=0, keepdim=True))
+    layer.weight.data = weight * 2
+    output(network)
+    assert torch.equal(handle.weights()[LINEAR].magnitude, magnitude)

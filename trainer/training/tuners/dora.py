@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...common.errors import UserError
-from ...models.frozen import apply_weight, used_weight
+from ...models.frozen import apply_weight, is_readable, used_weight
 from ...models.noise import per_row
 
 _EPSILON = torch.finfo(torch.float32).eps
@@ -24,11 +24,24 @@ _EPSILON = torch.finfo(torch.float32).eps
 
 
 class Magnitude(nn.Module):
-    """The magnitudes of a layer's columns. `weight` is [1, in], for a convolution [1, in, 1, 1], in float32."""
+    """The magnitudes of a layer's columns, in float32. `weight` is [1, in], for a convolution [1, in, 1, 1].
+
+    All zeros stand for the norms of the weight itself, which are filled in at the first pass: a host has the weights in
+    memory only while it computes with them.
+    """
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(values)
+        self._is_filled = values.is_meta
+
+    @torch.no_grad()
+    def fill(self, norms: Tensor) -> None:
+        """Set what is not set yet."""
+        if not self._is_filled:
+            if not self.weight.any():
+                self.weight.copy_(norms)
+            self._is_filled = True
 
 
 class ColumnDora:
@@ -46,8 +59,10 @@ class ColumnDora:
         norm, as in the paper (4.3)."""
         down, up = module.lora_A[active_adapter], module.lora_B[active_adapter]
         scale, base = module.scaling[active_adapter], module.get_base_layer()
-        magnitude = module.lora_magnitude_vector[active_adapter].weight
-        factor = magnitude / column_norms(base, down.weight, up.weight, scale, x)
+        magnitude, norms = module.lora_magnitude_vector[active_adapter], column_norms(
+            base, down.weight, up.weight, scale, x)
+        magnitude.fill(norms)
+        factor = magnitude.weight / norms
         factor = factor if isinstance(base, nn.Conv2d) else factor.flatten()
         # a column's factor multiplies the weight's input, so that the weight is never held a second time
         change = apply_weight(base, (x * (factor - 1)).to(x)) + up(down((x * factor).to(x))) * scale
@@ -80,9 +95,10 @@ def add_magnitudes(layer: Any, adapter: str, values: Tensor | None = None) -> No
     """Make the LoRA of this name in peft's layer a DoRA.
 
     Args:
-        values: its magnitudes; without any, those of the weight as the LoRA leaves it.
+        values: its magnitudes; without any, those of the weight as the LoRA leaves it at the first pass.
 
-    Raises UserError if peft is too old, or for a layer whose padding is not of zeros.
+    Raises UserError if peft is too old, for a layer whose padding is not of zeros, and for a weight that cannot be
+    read here.
     """
     if not hasattr(layer, "lora_variant"):
         raise UserError("a DoRA needs peft 0.16 or newer. Update peft, or choose adapter.kind lora.")
@@ -90,8 +106,11 @@ def add_magnitudes(layer: Any, adapter: str, values: Tensor | None = None) -> No
     if isinstance(base, nn.Conv2d) and base.padding_mode != "zeros":
         raise UserError(f"a convolution whose padding is {base.padding_mode} cannot have a DoRA. Set conv_rank to 0, "
                         "or choose adapter.kind lora.")
-    down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    if not is_readable(base):
+        raise UserError("this model's weights are packed in a way that a DoRA cannot read. Load it in another format, "
+                        "or choose adapter.kind lora.")
+    down = layer.lora_A[adapter].weight
     if values is None:
-        values = column_norms(base, down, up, layer.scaling[adapter], down)
+        values = torch.zeros(1, down.shape[1], *(1 for _ in down.shape[2:]), device=down.device)
     layer.lora_magnitude_vector[adapter] = Magnitude(values.detach().to(down.device, torch.float32, copy=True))
     layer.lora_variant[adapter] = ColumnDora()
