@@ -10,7 +10,6 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.lora import file as lora_file
 from lora_bootstrap.trainer.lora.file import LoraWeights
-from lora_bootstrap.trainer.lora.layers import read_header
 from lora_bootstrap.trainer.proofs.proof import EXACT, ROUNDED, Proof, proof_rows, tolerance
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import Finished, Proved, RunStarted, StepDone
@@ -51,20 +50,6 @@ def test_a_run_proves_the_same_text_its_coverage_and_that_its_file_works(run, tm
     told = json.loads((tmp_path / "runs" / "tiny" / "run.json").read_text("utf-8"))
     assert told["proofs"] == proof_rows(found) and told["status"] == "finished"
     assert isinstance(events[-1], Finished) and not any(isinstance(event, Warned) for event in events)
-
-
-@pytest.mark.parametrize("settings", [
-    {"adapter.kind": "dora", "adapter.text_encoder": True}, {"adapter.kind": "loha"},
-    {"adapter.kind": "lokr", "adapter.rank_stabilized": True}], ids=lambda row: row["adapter.kind"])
-def test_a_run_proves_that_the_file_of_each_kind_of_adapter_works(run, tmp_path, settings):
-    _, _, works = found = proofs(run(**settings, **{"adapter.conv_rank": 2}))
-    assert all(proof.passed for proof in found) and works.figure < EXACT
-    (path,) = (tmp_path / "runs" / "tiny").glob("*.safetensors")
-    file = read_header(path)
-    kind = settings["adapter.kind"]
-    assert (kind == "dora") == bool(file.dora) and file.metadata["ss_network_module"] == "lycoris.kohya"
-    assert json.loads(file.metadata["ss_network_args"])["algo"] == {"dora": "lora"}.get(kind, kind)
-    assert ("rsLoRA" in file.metadata.get("lora_bootstrap.adapter_scale", "")) == (kind == "lokr")
 
 
 def test_a_magnitude_that_the_file_lost_is_found_out(run, monkeypatch):
