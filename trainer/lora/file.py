@@ -245,8 +245,7 @@ def _modules(file: LoraFile) -> dict[str, Factors]:
 def _magnitude(file: LoraFile, entry: Entry) -> Tensor:
     """[1, in] or [1, in, 1, 1]. Raises UserError for magnitudes of rows, which programs apply in different ways."""
     values = file.read_magnitude(entry)
-    if not entry.magnitude.endswith(f".{MAGNITUDE_KEY}") or values.ndim < 2 or len(values) != 1 or len(
-            values.flatten()) > entry.shape[1]:
+    if not entry.magnitude.endswith(f".{MAGNITUDE_KEY}") or values.ndim < 2 or len(values) != 1:
         raise UserError(f"{file.path} is a DoRA in {file.dora} layers, and scales the rows of their weights (layer "
                         f"{entry.module}). Only scales of columns can be applied here. Use it in ComfyUI, or train or "
                         "extract a LoRA.")

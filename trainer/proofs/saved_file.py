@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..lora.file import KindWeights, ModuleWeights, load_lora
+from ..lora.file import Factors, KindWeights, ModuleWeights, load_lora
 from ..lora.layers import Entry, LoraFile, read_header
 from ..lora.names import key_layer
 from ..models.backbone import Backbone, LoadedLora
@@ -152,6 +152,8 @@ def _own_weights(file: LoraFile, entry: Entry) -> KindWeights:
 
 def _equal(found: ModuleWeights, wanted: ModuleWeights) -> bool:
     """Whether they are the same; up to their last digits if another alpha is multiplied into them."""
+    if isinstance(found, Factors) and isinstance(wanted, Factors) and found.rank > wanted.rank:
+        wanted = wanted.padded(found.rank)  # where a style has no alphas, all layers are written with one rank
     roles = found.rescaled(wanted.alpha).roles
     rounding = 0.0 if found.alpha == wanted.alpha else 1e-5
     return type(found) is type(wanted) and roles.keys() == wanted.roles.keys() and all(

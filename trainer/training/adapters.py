@@ -297,6 +297,9 @@ def _fitted_factors(key: str, factors: Factors, module: nn.Linear | nn.Conv2d) -
         raise UserError(f"LoRA module {key} maps {down.shape[1]} to {len(up)} channels, the model's module "
                         f"{shape[1]} to {shape[0]}: it was made for another model family.")
     if magnitude is not None:
+        if magnitude.numel() != shape[1]:
+            raise UserError(f"LoRA module {key} has magnitudes of {magnitude.numel()} channels, the model's module has "
+                            f"{shape[1]}: it was made for another model family.")
         magnitude = magnitude.reshape(1, -1, *(1 for _ in shape[2:]))
     return Factors(down, up, factors.alpha, magnitude)
 

@@ -76,7 +76,7 @@ def _kohya(
     adapter, optimizer, data = config.adapter, config.optimizer, config.data
     text_rate = optimizer.text_encoder_learning_rate or optimizer.learning_rate / 2
     return {
-        "ss_network_module": "networks.lora" if is_plain(adapter) else "lycoris.kohya",
+        "ss_network_module": "networks.lora" if _is_plain(adapter) else "lycoris.kohya",
         "ss_network_dim": adapter.rank,
         "ss_network_alpha": adapter.alpha,
         "ss_network_args": _json(_network_args(adapter)),
@@ -112,7 +112,7 @@ def _kohya(
     }
 
 
-def is_plain(adapter: AdapterConfig) -> bool:
+def _is_plain(adapter: AdapterConfig) -> bool:
     """Whether kohya's own LoRA network could train it; otherwise LyCORIS could."""
     return adapter.kind == LORA and not adapter.rank_stabilized
 
@@ -122,7 +122,7 @@ def _network_args(adapter: AdapterConfig) -> dict[str, Any]:
     args: dict[str, Any] = {}
     if adapter.conv_rank:
         args |= {"conv_dim": adapter.conv_rank, "conv_alpha": adapter.alpha_of_convolutions}
-    if not is_plain(adapter):
+    if not _is_plain(adapter):
         args |= {"algo": TUNERS[adapter.kind].algorithm, "rs_lora": adapter.rank_stabilized}
     if adapter.kind == DORA:
         args |= {"dora_wd": True, "wd_on_output": False}

@@ -268,6 +268,12 @@ def test_weights_of_a_kind_load_into_a_fresh_adapter_also_with_another_alpha(net
         put_in(network).load(weights)
 
 
+def test_a_dora_whose_magnitudes_are_for_other_channels_is_refused(network):
+    lora = LoraWeights({f"unet.{LINEAR}": Factors(torch.ones(2, 16), torch.ones(24, 2), 2.0, torch.ones(1, 8))})
+    with pytest.raises(UserError, match="has magnitudes of 8 channels, the model's module has 16"):
+        use_lora({"unet": network}, lora)
+
+
 def test_a_dora_that_scales_rows_is_refused_and_named(tmp_path):
     rows = Factors(torch.ones(2, 16), torch.ones(24, 2), 2.0, torch.ones(24, 1))
     save_lora(tmp_path / "a.safetensors", LoraWeights({f"unet.{LINEAR}": rows}))

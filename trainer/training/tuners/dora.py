@@ -26,14 +26,14 @@ _EPSILON = torch.finfo(torch.float32).eps
 class Magnitude(nn.Module):
     """The magnitudes of a layer's columns, in float32. `weight` is [1, in], for a convolution [1, in, 1, 1].
 
-    All zeros stand for the norms of the weight itself, which are filled in at the first pass: a host has the weights in
-    memory only while it computes with them.
+    Those of a new DoRA are the norms of the weight itself, and are filled in at the first pass: a host has the weights
+    in memory only while it computes with them. Until then they are zeros.
     """
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, is_filled: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(values)
-        self._is_filled = values.is_meta
+        self._is_filled = is_filled
 
     @torch.no_grad()
     def fill(self, norms: Tensor) -> None:
@@ -110,7 +110,7 @@ def add_magnitudes(layer: Any, adapter: str, values: Tensor | None = None) -> No
         raise UserError("this model's weights are packed in a way that a DoRA cannot read. Load it in another format, "
                         "or choose adapter.kind lora.")
     down = layer.lora_A[adapter].weight
-    if values is None:
-        values = torch.zeros(1, down.shape[1], *(1 for _ in down.shape[2:]), device=down.device)
-    layer.lora_magnitude_vector[adapter] = Magnitude(values.detach().to(down.device, torch.float32, copy=True))
+    start = torch.zeros(1, down.shape[1], *(1 for _ in down.shape[2:])) if values is None else values.detach()
+    layer.lora_magnitude_vector[adapter] = Magnitude(start.to(down.device, torch.float32, copy=True),
+                                                     is_filled=values is not None or down.is_meta)
     layer.lora_variant[adapter] = ColumnDora()

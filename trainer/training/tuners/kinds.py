@@ -31,7 +31,10 @@ def _uniform(tensor: Tensor, generator: torch.Generator) -> None:
 
 
 def _normal(deviation: float) -> Start:
-    return lambda tensor, generator: tensor.copy_(torch.empty(tensor.shape).normal_(0, deviation, generator=generator))
+    def fill(tensor: Tensor, generator: torch.Generator) -> None:
+        tensor.copy_(torch.empty(tensor.shape).normal_(0, deviation, generator=generator))
+
+    return fill
 
 
 def _zero(tensor: Tensor, generator: torch.Generator) -> None:
@@ -58,7 +61,6 @@ class Tuner:
     """A kind of adapter.
 
     Attributes:
-        title: what it is called.
         file_kind: its kind in a LoRA file, a key of `lora.layers.KINDS`.
         parts: its weights; a layer has those of them that its shape needs.
         configure: (pattern of the modules, rank, alpha, LoKr's factor) → peft's configuration. peft divides alpha by
@@ -67,7 +69,6 @@ class Tuner:
         algorithm: what LyCORIS calls it in a file's metadata.
     """
 
-    title: str
     file_kind: str
     parts: tuple[Part, ...]
     configure: Callable[[str, int, float, int], PeftConfig]
@@ -85,25 +86,26 @@ def _lora_config(pattern: str, rank: int, alpha: float, factor: int) -> PeftConf
 def _loha_config(pattern: str, rank: int, alpha: float, factor: int) -> PeftConfig:
     from peft import LoHaConfig
 
-    return LoHaConfig(r=rank, alpha=alpha, target_modules=pattern, init_weights=False)  # type: ignore[arg-type]
+    return LoHaConfig(r=rank, target_modules=pattern, init_weights=False,
+                      alpha=alpha)  # type: ignore[arg-type]
 
 
 def _lokr_config(pattern: str, rank: int, alpha: float, factor: int) -> PeftConfig:
     from peft import LoKrConfig
 
-    return LoKrConfig(r=rank, alpha=alpha, target_modules=pattern, decompose_factor=factor,
-                      init_weights=False)  # type: ignore[arg-type]
+    return LoKrConfig(r=rank, target_modules=pattern, decompose_factor=factor, init_weights=False,
+                      alpha=alpha)  # type: ignore[arg-type]
 
 
 _FACTORS = (Part("down", "lora_A", _uniform), Part("up", "lora_B", _zero))
 
 TUNERS = {
-    LORA: Tuner("LoRA", names.LORA, _FACTORS, _lora_config),
-    DORA: Tuner("DoRA", names.LORA, _FACTORS, _lora_config),
-    LOHA: Tuner("LoHa", names.LOHA, (
+    LORA: Tuner(names.LORA, _FACTORS, _lora_config),
+    DORA: Tuner(names.LORA, _FACTORS, _lora_config),
+    LOHA: Tuner(names.LOHA, (
         Part("w1_a", "hada_w1_a", _normal(0.1)), Part("w1_b", "hada_w1_b", _normal(1.0)),
         Part("w2_a", "hada_w2_a", _zero), Part("w2_b", "hada_w2_b", _normal(1.0))), _loha_config, algorithm="loha"),
-    LOKR: Tuner("LoKr", names.LOKR, (
+    LOKR: Tuner(names.LOKR, (
         Part("w1", "lokr_w1", _uniform), Part("w2", "lokr_w2", _zero), Part("w2_a", "lokr_w2_a", _uniform),
         Part("w2_b", "lokr_w2_b", _zero)), _lokr_config, frozenset({"w1", "w2"}), "lokr"),
 }
