@@ -129,13 +129,18 @@ class AdapterHandle:
 
 
 def _prepare_pass(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Before each pass through a layer of peft. In training mode its LoHa and LoKr would take a random number to decide
+    on their dropout, which is 0 here."""
+    layer.training = False
+    _leave_cast_to_autocast(layer, inputs)
+
+
+def _leave_cast_to_autocast(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
     """Keep peft from casting the input to the adapter's float32 where autocast casts it to 16 bits at once.
 
     The values are the same either way, but the copy in float32 would be held for the backward pass too. Autocast is
-    looked up at each pass, because some passes (proofs, previews) have none. While it is in training mode, peft's LoHa
-    and LoKr take a random number at each pass to decide on their dropout, which is 0 here.
+    looked up at each pass, because some passes (proofs, previews) have none.
     """
-    layer.training = False
     layer.cast_input_dtype_enabled = not torch.is_autocast_enabled(inputs[0].device.type)
 
 
