@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from ..host import menu
 from ..trainer.common.errors import UserError
 from ..trainer.models.edit_forms import EDIT_FORMS
-from ..trainer.training.config import LAYER_PRESETS, PRECISIONS, TrainConfig
+from ..trainer.training.config import ADAPTER_KINDS, LAYER_PRESETS, PRECISIONS, TrainConfig
 from ..trainer.training.objectives import DENSITIES, WEIGHTINGS
 from ..trainer.training.optimizers import OPTIMIZERS
 from ..trainer.training.schedules import SCHEDULES
@@ -118,6 +118,15 @@ ROWS = (
     Row("fit_memory", "Recompute just enough blocks in the backward pass for a step to fit the card. Their number is "
                       "counted before the first step and raised if memory runs out. gradient_checkpointing recomputes "
                       "all of them.", late=True),
+    Row("adapter.kind", "Kind of adapter. lora: two factors, which every program loads. dora: these and a magnitude "
+                        "for each column. loha, lokr: products of small matrices.",
+        options=ADAPTER_KINDS, widget="adapter", late=True),
+    Row("adapter.rank_stabilized", "Scale the adapter by alpha / sqrt(rank) instead of alpha / rank (rsLoRA), so that "
+                                   "a high rank learns as fast as a low one.", late=True),
+    Row("adapter.lokr_factor", "Side of the smaller of LoKr's two matrices. -1: both are about equally large. A "
+                               "smaller factor makes a larger file.", least=-1, most=1024, late=True),
+    Row("adapter.block_ranks", "Ranks of single blocks or layers, as in: down_blocks.1=32, mid=8. 0 leaves them out. "
+                               "Of several names that match a layer, the last counts.", late=True),
 )
 
 
@@ -177,6 +186,7 @@ _MAKERS: dict[type, Callable[[Row, dict[str, Any], Any], Any]] = {
     bool: lambda row, shared, start: io.Boolean.Input(**shared, default=start),
     int: _number(io.Int.Input),
     float: _number(io.Float.Input),
+    str: lambda row, shared, start: io.String.Input(**shared, default=start),
     tuple: lambda row, shared, start: io.String.Input(**shared, default="", multiline=True),
 }
 

@@ -68,10 +68,20 @@ def test_a_widget_that_does_not_exist_is_not_swallowed():
 
 def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
     assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior", "save_every_epochs", "edit_form",
-                             "state_minutes", "compile", "fit_memory"]
+                             "state_minutes", "compile", "fit_memory", "adapter", "rank_stabilized", "lokr_factor",
+                             "block_ranks"]
     asked = {name: value for name, value in defaults().items() if name not in later()}
     assert TrainSettingsNode.execute(**asked)[0].values == {
-        name: value for name, value in read_widgets(defaults()).items() if name.rpartition(".")[2] not in later()}
+        name: value for name, value in read_widgets(defaults()).items()
+        if name.rpartition(".")[2] not in later() and name != "adapter.kind"}
+
+
+def test_a_kind_of_adapter_is_set_with_what_belongs_to_it():
+    values = read_widgets(defaults() | {"adapter": "lokr", "lokr_factor": 8, "rank_stabilized": True,
+                                        "block_ranks": "mid=8"})
+    adapter = preset_config(get_family("sdxl"), "character", values).adapter
+    assert (adapter.kind, adapter.lokr_factor, adapter.rank_stabilized, adapter.block_ranks) == (
+        "lokr", 8, True, "mid=8")
 
 
 def test_a_masked_loss_is_set_with_its_weights():

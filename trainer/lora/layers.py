@@ -285,7 +285,7 @@ class Entry:
         shape: (out, in * kh * kw).
         rank: what alpha is divided by; None if it is not divided.
         alpha: the key of alpha; "" if the file has none.
-        magnitude: whether it has a DoRA magnitude.
+        magnitude: the key of a DoRA's magnitude; "" if it has none.
     """
 
     name: LayerName
@@ -295,7 +295,7 @@ class Entry:
     shape: tuple[int, int]
     rank: int | None
     alpha: str = ""
-    magnitude: bool = False
+    magnitude: str = ""
 
 
 @dataclass(frozen=True)
@@ -350,7 +350,7 @@ class LoraFile:
     @property
     def dora(self) -> int:
         """The number of layers with a magnitude besides their change of direction."""
-        return sum(entry.magnitude for entry in self.entries)
+        return sum(bool(entry.magnitude) for entry in self.entries)
 
     @property
     def names(self) -> tuple[LayerName, ...]:
@@ -474,6 +474,10 @@ class LoraFile:
         """A difference of a bias or norm at strength 1, in float64. Raises UserError if it is not of numbers."""
         return self._numbers(vector.key, torch.float64, vector.key)
 
+    def read_magnitude(self, entry: Entry) -> Tensor:
+        """A DoRA's magnitude, in float32. Raises UserError if it is not of numbers."""
+        return self._numbers(entry.magnitude, torch.float32, entry.module)
+
     def _not_numbers(self, name: str) -> UserError:
         return UserError(f"{self.path} is damaged: module {name} has weights that are not numbers (NaN or infinity), "
                          "as after a diverged training. Use an earlier checkpoint.")
@@ -595,4 +599,5 @@ def _entry(tensors: TensorFile, module: str, kinds: Mapping[str, Mapping[str, st
         raise UserError(f"{path} is damaged: module {module} has shapes "
                         f"{' and '.join(str(list(shape)) for shape in shapes.values())}, which do not fit each other. "
                         "Download it again.") from error
-    return Entry(any_layer_name(module, known), module, kind, keys, shape, rank, own.get(ALPHA, ""), MAGNITUDE in own)
+    return Entry(any_layer_name(module, known), module, kind, keys, shape, rank, own.get(ALPHA, ""),
+                 own.get(MAGNITUDE, ""))

@@ -230,6 +230,7 @@ LORA, LOHA, LOKR, FULL = "LoRA", "LoHa", "LoKr", "full"
 ANY, BESIDE = "", "beside"
 """Kinds of endings: ANY can belong to any kind of adapter; BESIDE is not a layer's weight but a bias or norm."""
 ALPHA, MAGNITUDE = "alpha", "magnitude"
+MAGNITUDE_KEY = "dora_scale"
 NORM, BIAS, PEFT_BIAS, SET, RESHAPE = "norms", "biases", "biases of up", "weights to set", "new shapes"
 VECTORS = (NORM, BIAS)
 """Roles of endings BESIDE, as reports call them. VECTORS are differences that the host adds at the LoRA's strength."""
@@ -279,7 +280,7 @@ ENDINGS = tuple(sorted((
       for role in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
     Ending(".diff", FULL, "diff", "LyCORIS full, ComfyUI's Extract and Save Lora"),
     Ending(".alpha", ANY, ALPHA, "kohya sd-scripts and all after it"),
-    Ending(".dora_scale", ANY, MAGNITUDE, "LyCORIS, OneTrainer, ComfyUI: DoRA (arXiv:2402.09353)"),
+    Ending(f".{MAGNITUDE_KEY}", ANY, MAGNITUDE, "LyCORIS, OneTrainer, ComfyUI: DoRA (arXiv:2402.09353)"),
     Ending(".lora_magnitude_vector", ANY, MAGNITUDE, "PEFT: DoRA"),
     Ending(".lora_magnitude_vector.weight", ANY, MAGNITUDE, "PEFT: DoRA"),
     Ending(".lora_magnitude_vector.default.weight", ANY, MAGNITUDE, "PEFT: DoRA"),
@@ -301,6 +302,12 @@ def split_key(key: str) -> tuple[str, Ending] | None:
     """(module, ending) of a file's key; None for keys that belong to no adapter."""
     row = next((row for row in ENDINGS if key.endswith(row.text)), None)
     return (key.removesuffix(row.text), row) if row else None
+
+
+def ending_of(kind: str, role: str) -> str:
+    """How the key of a tensor of a kind ends, dot included, where the kind has but one spelling."""
+    (ending,) = (row.text for row in ENDINGS if (row.kind, row.role) == (kind, role))
+    return ending
 
 
 def is_flat(module: str) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -22,11 +22,54 @@ def frozen_forward(module: nn.Module, weights: Weights) -> Callable[..., Tensor]
     The backward pass asks again. All weights kept from the forward pass together would be a second copy of the model,
     and their owner may have replaced them meanwhile.
     """
+    layer = _layer_of(module)
+    if layer is None:
+        return None
+    forward = partial(_Frozen.apply, module, layer, weights)
+    forward.weights = weights  # type: ignore[attr-defined]  # for `used_weight`
+    return forward
+
+
+def used_weight(module: nn.Module, like: Tensor) -> AbstractContextManager[tuple[Tensor, Tensor | None]]:
+    """The weight and the bias with which a linear or convolution layer computes, whoever provides them.
+
+    Args:
+        like: a tensor with the dtype and device of the computation.
+    """
+    weights: Weights = getattr(module.__dict__.get("forward"), "weights", _own_weights)
+    return weights(module, like)
+
+
+def is_readable(module: nn.Module) -> bool:
+    """Whether `used_weight` can have the layer's weight as plain numbers."""
+    forward = module.__dict__.get("forward")
+    return hasattr(forward, "weights") if forward else type(module.get_parameter("weight").data) is Tensor
+
+
+def apply_weight(module: nn.Module, x: Tensor) -> Tensor:
+    """The output of a linear or convolution layer without its bias. The backward pass reaches `x` alone."""
+    layer = _layer_of(module)
+    assert layer is not None, f"{type(module).__name__} is not a layer that can be frozen"
+    output: Tensor = _Frozen.apply(module, layer, _without_bias, x)
+    return output
+
+
+def _layer_of(module: nn.Module) -> Callable[..., Tensor] | None:
     if isinstance(module, nn.Linear):
-        return partial(_Frozen.apply, module, _linear, weights)
-    if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
-        return partial(_Frozen.apply, module, _convolution, weights)
-    return None
+        return _linear
+    return _convolution if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" else None
+
+
+@contextmanager
+def _own_weights(module: nn.Module, like: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+    weight, bias = module.get_parameter("weight"), module._parameters.get("bias")
+    yield weight.to(like), None if bias is None else bias.to(like)
+
+
+@contextmanager
+def _without_bias(module: nn.Module, like: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+    with used_weight(module, like) as (weight, _):
+        yield weight, None
 
 
 def _linear(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

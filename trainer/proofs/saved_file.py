@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..lora.file import Factors, load_lora
+from ..lora.file import Factors, KindWeights, ModuleWeights, load_lora
+from ..lora.layers import Entry, LoraFile, read_header
 from ..lora.names import key_layer
 from ..models.backbone import Backbone, LoadedLora
 from ..models.out_of_memory import is_out_of_memory
@@ -70,7 +71,8 @@ class _Outputs:
 
 
 @torch.no_grad()
-def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], probe: Probe, trained: Tensor) -> Proof:
+def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, ModuleWeights], probe: Probe, trained: Tensor
+               ) -> Proof:
     """Read a LoRA file back by the sampling path's own loader. The network must be without adapters.
 
     Args:
@@ -122,20 +124,41 @@ def unproved(path: Path, error: Exception) -> Proof:
     return Proof(FILE_WORKS, False, f"{path.name} cannot be read back: {error}")
 
 
-def _wrong_factors(path: Path, weights: Mapping[str, Factors]) -> list[str]:
+def _wrong_factors(path: Path, weights: Mapping[str, ModuleWeights]) -> list[str]:
     """What the file holds beside what was trained. Raises UserError if it cannot be read."""
-    found = {key_layer(name).key: factors for name, factors in load_lora(path, module_names=weights).modules.items()}
+    found = _read_weights(path, weights)
     read = {name: found.get(key_layer(name).key) for name in weights}
-    missing = [name for name, factors in read.items() if factors is None]
-    changed = [name for name, factors in read.items() if factors is not None and not _equal(factors, weights[name])]
+    missing = [name for name, values in read.items() if values is None]
+    changed = [name for name, values in read.items() if values is not None and not _equal(values, weights[name])]
     return [f"{len(names)} of {len(weights)} layers {what}, such as {names[0]}"
             for names, what in ((missing, "are not in it"), (changed, "have other weights or another alpha")) if names]
 
 
-def _equal(found: Factors, wanted: Factors) -> bool:
-    up = found.rescaled(wanted.alpha).up.float()
-    return (found.down.shape == wanted.down.shape and torch.equal(found.down.float(), wanted.down.float())
-            and torch.allclose(up, wanted.up.float(), rtol=1e-5, atol=0))
+def _read_weights(path: Path, weights: Mapping[str, ModuleWeights]) -> Mapping[str, ModuleWeights]:
+    """The file's layers by the keys of their names, in the kind that was trained."""
+    if not any(isinstance(value, KindWeights) for value in weights.values()):
+        return {key_layer(name).key: factors for name, factors in load_lora(path, module_names=weights).modules.items()}
+    file = read_header(path, weights)
+    try:
+        return {key_layer(entry.name.key).key: _own_weights(file, entry) for entry in file.entries}
+    finally:
+        file.tensors.close()
+
+
+def _own_weights(file: LoraFile, entry: Entry) -> KindWeights:
+    alpha = file.alpha(entry)
+    return KindWeights(entry.kind, file.read(entry, None), 1.0 if alpha is None else alpha)
+
+
+def _equal(found: ModuleWeights, wanted: ModuleWeights) -> bool:
+    """Whether they are the same; up to their last digits if another alpha is multiplied into them."""
+    if isinstance(found, Factors) and isinstance(wanted, Factors) and found.rank > wanted.rank:
+        wanted = wanted.padded(found.rank)  # where a style has no alphas, all layers are written with one rank
+    roles = found.rescaled(wanted.alpha).roles
+    rounding = 0.0 if found.alpha == wanted.alpha else 1e-5
+    return type(found) is type(wanted) and roles.keys() == wanted.roles.keys() and all(
+        roles[role].shape == tensor.shape and torch.allclose(roles[role].float(), tensor.float(), rtol=rounding, atol=0)
+        for role, tensor in wanted.roles.items())
 
 
 def _wrong_layers(loaded: LoadedLora, wanted: int, noun: str) -> list[str]:

@@ -1,70 +1,44 @@
-"""Puts LoRA adapters into a network and takes them out again: their weights, their strength.
+"""Puts adapters into a network and takes them out again: their weights, their strength.
 
-peft does the arithmetic (LoRA: Hu et al. 2021, arXiv:2106.09685; the output is scaled by alpha / rank).
-`models/layers.py` chooses the modules; this file fixes the initial weights by a seed, and restores the network.
+peft does the arithmetic of the kinds in `tuners/kinds.py`, `models/layers.py` chooses the modules and `tuners/ranks.py`
+the sizes of some. This file fixes the initial weights by a seed, and restores the network.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
-import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..common.errors import UserError
-from ..lora.file import Factors, LoraWeights
+from ..lora import names
+from ..lora.file import Factors, LoraWeights, ModuleWeights
 from ..lora.layouts import diffusers_names, match_key
 from ..lora.names import DENOISER, DENOISERS, LayerName, with_text_model
 from ..models.layers import base_modules, kind_of, select_modules
 from ..models.noise import per_row
-from .config import AdapterConfig
-
-if TYPE_CHECKING:
-    from peft.tuners.lora import LoraLayer
+from .config import DORA, AdapterConfig
+from .tuners.dora import add_magnitudes
+from .tuners.injection import Adapted, inject, kept_flags, remove_adapters
+from .tuners.kinds import TUNERS, weights_of
+from .tuners.ranks import choose_ranks
 
 MANY_SIZES = 8
 """With more sizes than this, ranks are padded to powers of two: each size costs a walk through the network."""
-
-_numbers = itertools.count()
-
-
-@dataclass(frozen=True)
-class _Adapted:
-    name: str
-    layer: LoraLayer
-    """peft's layer, which replaces the original module."""
-    adapter: str
-
-    @property
-    def down(self) -> nn.Parameter:
-        return self.layer.lora_A[self.adapter].get_parameter("weight")
-
-    @property
-    def up(self) -> nn.Parameter:
-        return self.layer.lora_B[self.adapter].get_parameter("weight")
-
-    @property
-    def alpha(self) -> float:
-        return float(self.layer.lora_alpha[self.adapter])
 
 
 class AdapterHandle:
     """The adapters of one `attach` or `use_lora` in one network. Several handles can share a network."""
 
-    def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
+    def __init__(self, network: nn.Module, adapted: Sequence[Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
         self._rows: list[RemovableHandle] = []
-        layers: list[Any] = [row.layer for row in adapted]  # modules, which peft's type does not say
-        self._casts = [layer.register_forward_pre_hook(_leave_cast_to_autocast) for layer in layers]
+        self._casts = [row.layer.register_forward_pre_hook(_prepare_pass) for row in adapted]
 
     @property
     def module_names(self) -> tuple[str, ...]:
@@ -72,32 +46,34 @@ class AdapterHandle:
         return tuple(row.name for row in self._adapted)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Down, then up, of each module in the order of `module_names`."""
-        return [parameter for row in self._adapted for parameter in (row.down, row.up)]
+        """The weights of each module in the order of `module_names`, such as down, then up."""
+        return [parameter for row in self._adapted for parameter in row.weights.values()]
 
-    def weights(self) -> dict[str, Factors]:
+    def weights(self) -> dict[str, ModuleWeights]:
         """Copies on the CPU in float32, by module name."""
-        return {name: Factors(_copy(row.down), _copy(row.up), row.alpha) for name, row in self.trained().items()}
+        return {row.name: row.saved(_copy) for row in self._adapted}
 
-    def trained(self) -> dict[str, Factors]:
+    def trained(self) -> dict[str, ModuleWeights]:
         """The weights themselves, by module name: the next step changes them."""
-        return {row.name: Factors(row.down.detach(), row.up.detach(), row.alpha) for row in self._adapted}
+        return {row.name: row.saved(torch.Tensor.detach) for row in self._adapted}
 
     @torch.no_grad()
-    def load(self, weights: Mapping[str, Factors]) -> None:
-        """Set the weights; a different alpha is compensated in up. Raises UserError if modules or ranks differ."""
+    def load(self, weights: Mapping[str, ModuleWeights]) -> None:
+        """Set the weights; a different alpha is compensated in one of them. Raises UserError if modules, kinds or ranks
+        differ."""
         strangers = sorted(set(self.module_names) ^ set(weights))
         if strangers:
             raise UserError(f"the LoRA and the adapters differ in {len(strangers)} modules, such as {strangers[0]}: "
                             "use the layers and conv_rank that the LoRA was trained with.")
         for row in self._adapted:
-            factors = weights[row.name]
-            if factors.down.shape != row.down.shape or factors.up.shape != row.up.shape:
-                raise UserError(f"LoRA module {row.name} has rank {factors.rank} and shapes {list(factors.down.shape)} "
-                                f"and {list(factors.up.shape)}, but the adapter has rank {len(row.down)} and shapes "
-                                f"{list(row.down.shape)} and {list(row.up.shape)}: set the ranks to the LoRA's.")
-            row.down.copy_(factors.down)
-            row.up.copy_(factors.rescaled(row.alpha).up)
+            values, own = weights[row.name].rescaled(row.alpha).roles, row.weights
+            shapes = {role: list(value.shape) for role, value in values.items()}
+            mine = {role: list(value.shape) for role, value in own.items()}
+            if shapes != mine:
+                raise UserError(f"LoRA module {row.name} has shapes {_listed(shapes)}, but the adapter has "
+                                f"{_listed(mine)}: set the kind and the ranks to the LoRA's.")
+            for role, parameter in own.items():
+                parameter.copy_(values[role])
 
     def set_strength(self, strength: float | Sequence[float]) -> None:
         """Multiply the adapters' output: 1 as trained, 0 none, negative the opposite.
@@ -111,10 +87,15 @@ class AdapterHandle:
             raise ValueError("no strengths: give one for each row of the batch")
         self._forget_rows()
         for row in self._adapted:
-            row.layer.set_scale(row.adapter, 1.0 if isinstance(strength, Sequence) else float(strength))
-            if several is not None:
-                scaling = partial(_scaled, torch.tensor(several, dtype=torch.float32, device=row.up.device))
-                self._rows.append(row.layer.lora_B[row.adapter].register_forward_pre_hook(scaling))
+            if not isinstance(strength, Sequence):
+                row.set_strength(float(strength))
+                continue
+            assert row.tuner.file_kind == names.LORA, "strengths by row are for applied LoRAs, which have factors"
+            up = row.layer.lora_B[row.adapter]
+            strengths = torch.tensor(several, dtype=torch.float32, device=up.weight.device)
+            row.set_strength(strengths)
+            if row.magnitude is None:
+                self._rows.append(up.register_forward_pre_hook(partial(_scaled, strengths)))
 
     def _forget_rows(self) -> None:
         for hook in self._rows:
@@ -124,14 +105,14 @@ class AdapterHandle:
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Turn these adapters off while the block lasts; those of other handles stay on."""
-        with _kept_flags(self._network):
+        with kept_flags(self._network):
             active = [list(row.layer.active_adapters) for row in self._adapted]
             for row, names in zip(self._adapted, active, strict=True):
                 row.layer.set_adapter([name for name in names if name != row.adapter])
         try:
             yield
         finally:
-            with _kept_flags(self._network):
+            with kept_flags(self._network):
                 for row, names in zip(self._adapted, active, strict=True):
                     row.layer.set_adapter(names)
 
@@ -147,7 +128,14 @@ class AdapterHandle:
         self._adapted, self._flags, self._casts = (), (), []
 
 
-def _leave_cast_to_autocast(layer: LoraLayer, inputs: tuple[torch.Tensor, ...]) -> None:
+def _prepare_pass(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Before each pass through a layer of peft. In training mode its LoHa and LoKr would take a random number to decide
+    on their dropout, which is 0 here."""
+    layer.training = False
+    _leave_cast_to_autocast(layer, inputs)
+
+
+def _leave_cast_to_autocast(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
     """Keep peft from casting the input to the adapter's float32 where autocast casts it to 16 bits at once.
 
     The values are the same either way, but the copy in float32 would be held for the backward pass too. Autocast is
@@ -170,101 +158,56 @@ def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], se
            dtype: torch.dtype = torch.float32) -> AdapterHandle:
     """Put trainable adapters into a network; everything else in it is frozen until `detach`.
 
-    Down starts as nn.Linear does (uniform in ±1/sqrt(fan in)), drawn on the CPU from `seed` alone, and up at zero, so
-    the network's output does not change. Adapter weights have `dtype` whatever the network is. The global random state
-    is left alone. The weights are on each module's own device, or on `device`. Raises UserError if no module matches.
+    One of a layer's weights starts at zero, so the network's output does not change; the others are drawn on the CPU
+    from `seed` alone, as `tuners.kinds` says. Adapter weights have `dtype` whatever the network is, only a DoRA's
+    magnitude is in float32. The global random state is left alone. The weights are on each module's own device, or on
+    `device`. Raises UserError if no module matches.
     """
     modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank, excluded)
-    conv_alpha = adapter.alpha / adapter.rank * adapter.conv_rank if adapter.conv_alpha is None else adapter.conv_alpha
-    sizes = {"linear": (adapter.rank, adapter.alpha), "conv": (adapter.conv_rank, conv_alpha)}
     flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    adapted = _inject(network, {name: sizes[kind] for name, kind in modules.items()})
+    adapted = inject(network, _sizes(modules, adapter), adapter.kind, adapter.lokr_factor)
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    for row in adapted:
-        for part in (row.layer.lora_A, row.layer.lora_B):
-            part[row.adapter].to(device, dtype).requires_grad_(True)
-        with torch.no_grad():
-            bound = row.down[0].numel() ** -0.5
-            row.down.copy_(torch.empty(row.down.shape).uniform_(-bound, bound, generator=generator))
-            row.up.zero_()
+    starts = {part.role: part.start for part in TUNERS[adapter.kind].parts}
+    try:
+        for row in adapted:
+            for role, parameter in weights_of(row.layer, row.adapter, row.tuner).items():
+                parameter.data = parameter.data.to(device=device, dtype=dtype)
+                parameter.requires_grad_(True)
+                with torch.no_grad():
+                    starts[role](parameter, generator)
+            row.set_strength(1.0)
+            if adapter.kind == DORA:
+                add_magnitudes(row.layer, row.adapter)
+    except BaseException:
+        AdapterHandle(network, adapted, flags).detach()
+        raise
     return AdapterHandle(network, adapted, flags)
 
 
-def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[_Adapted]:
-    """Adapters of the given (rank, alpha) by module name. It does not change which parameters are trained.
+def _sizes(modules: Mapping[str, str], adapter: AdapterConfig) -> dict[str, tuple[int, float]]:
+    """(rank, alpha as the file holds it) of the modules, by name; `modules` are those of `select_modules`.
 
-    There is one peft adapter per distinct size: peft tries patterns per module against every other module, which takes
-    minutes on a resized LoRA where each module has its own rank.
+    Raises UserError if block_ranks leaves none.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    groups = defaultdict(list)
-    for name, size in sizes.items():
-        groups[size].append(name)
-    names: dict[str, str] = {}
-    with torch.random.fork_rng(), warnings.catch_warnings(), _kept_flags(network):
-        warnings.simplefilter("ignore")  # peft warns of a second adapter, which is meant here
-        active = {id(layer): list(layer.active_adapters) for _, layer in _layers(network)}
-        for (rank, alpha), members in groups.items():
-            adapter = f"lora_bootstrap_{next(_numbers)}"
-            names |= dict.fromkeys(members, adapter)
-            pattern = "|".join(map(re.escape, members))
-            config = LoraConfig(
-                r=rank, target_modules=pattern, bias="none", init_lora_weights=False,
-                lora_alpha=alpha)  # type: ignore[arg-type]  # peft divides it by the rank, whatever number it is
-            try:
-                inject_adapter_in_model(config, network, adapter_name=adapter)
-            except BaseException:
-                remove_adapters(network, set(names.values()))
-                raise
-        layers = dict(_layers(network))
-        for name, layer in layers.items():
-            layer.set_adapter(active.get(id(layer), []) + ([names[name]] if name in names else []))
-    return [_Adapted(name, layers[name], names[name]) for name in sizes]
+    own = choose_ranks(modules, adapter.block_ranks)
+    usual = {"linear": (adapter.rank, adapter.alpha), "conv": (adapter.conv_rank, adapter.alpha_of_convolutions)}
+    sizes = {}
+    for name, kind in modules.items():
+        rank, alpha = usual[kind]
+        chosen = own.get(name, rank)
+        if not adapter.rank_stabilized:
+            alpha = alpha / rank * chosen if chosen != rank else alpha
+        if chosen:
+            sizes[name] = chosen, alpha * chosen**0.5 if adapter.rank_stabilized else alpha
+    if not sizes:
+        raise UserError(f"block_ranks {adapter.block_ranks!r} leaves none of the {len(modules)} layers an adapter. "
+                        "Give some of them a rank above 0.")
+    return sizes
 
 
-def remove_adapters(network: nn.Module, adapters: Set[str]) -> None:
-    """Take peft adapters out; a module left with none becomes the original object again."""
-    with _kept_flags(network):
-        for name, layer in list(_layers(network)):
-            ours = adapters & set(layer.lora_A)
-            for adapter in ours:
-                layer.set_adapter([other for other in layer.active_adapters if other != adapter])
-                layer.delete_adapter(adapter)
-            if ours and not layer.lora_A:
-                parent, _, child = name.rpartition(".")
-                setattr(network.get_submodule(parent), child, layer.get_base_layer())
-    configs = getattr(network, "peft_config", {})
-    for adapter in adapters:
-        configs.pop(adapter, None)
-    if not configs:
-        with suppress(AttributeError):
-            del network.peft_config
-
-
-def adapted_modules(network: nn.Module, adapter: str) -> tuple[str, ...]:
-    """Names of the modules that have the peft adapter of this name."""
-    return tuple(name for name, layer in _layers(network) if adapter in layer.lora_A)
-
-
-def _layers(network: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    """Every layer of peft in the network. Only here and in `_inject` is peft imported: it takes a second, which each
-    start of a ComfyUI would take longer."""
-    from peft.tuners.lora import LoraLayer
-
-    return ((name, module) for name, module in network.named_modules() if isinstance(module, LoraLayer))
-
-
-@contextmanager
-def _kept_flags(network: nn.Module) -> Iterator[None]:
-    """Restores the requires_grad flags, which peft changes as it switches adapters."""
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    try:
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+def _listed(shapes: Mapping[str, list[int]]) -> str:
+    return ", ".join(f"{role} {shape}" for role, shape in shapes.items())
 
 
 def _copy(parameter: torch.Tensor) -> torch.Tensor:
@@ -350,7 +293,7 @@ def _fitted_factors(key: str, factors: Factors, module: nn.Linear | nn.Conv2d) -
 
     LoHa and LoKr files give only the area of a larger kernel, not its sides.
     """
-    down, up, shape = factors.down, factors.up, module.weight.shape
+    down, up, magnitude, shape = factors.down, factors.up, factors.magnitude, module.weight.shape
     if isinstance(module, nn.Linear) and down.ndim == 4 and down.shape[2:] == (1, 1):
         down, up = down[:, :, 0, 0], up[:, :, 0, 0]
     elif isinstance(module, nn.Conv2d) and down.ndim == 2 and down.shape[1] == shape[1:].numel():
@@ -358,7 +301,12 @@ def _fitted_factors(key: str, factors: Factors, module: nn.Linear | nn.Conv2d) -
     if (len(up), *down.shape[1:]) != tuple(shape):
         raise UserError(f"LoRA module {key} maps {down.shape[1]} to {len(up)} channels, the model's module "
                         f"{shape[1]} to {shape[0]}: it was made for another model family.")
-    return Factors(down, up, factors.alpha)
+    if magnitude is not None:
+        if magnitude.numel() != shape[1]:
+            raise UserError(f"LoRA module {key} has magnitudes of {magnitude.numel()} channels, the model's module has "
+                            f"{shape[1]}: it was made for another model family.")
+        magnitude = magnitude.reshape(1, -1, *(1 for _ in shape[2:]))
+    return Factors(down, up, factors.alpha, magnitude)
 
 
 @torch.no_grad()
@@ -366,8 +314,11 @@ def _attach_factors(network: nn.Module, weights: Mapping[str, Factors]) -> Adapt
     if len({(value.rank, value.alpha) for value in weights.values()}) > MANY_SIZES:
         weights = {name: value.rescaled(value.rank).padded(1 << (value.rank - 1).bit_length())
                    for name, value in weights.items()}
-    adapted = _inject(network, {name: (value.rank, value.alpha) for name, value in weights.items()})
+    adapted = inject(network, {name: (value.rank, value.alpha) for name, value in weights.items()})
     for row in adapted:
-        row.down.requires_grad_(False).copy_(weights[row.name].down)
-        row.up.requires_grad_(False).copy_(weights[row.name].up)
+        factors, own = weights[row.name], row.weights
+        own["down"].requires_grad_(False).copy_(factors.down)
+        own["up"].requires_grad_(False).copy_(factors.up)
+        if factors.magnitude is not None:
+            add_magnitudes(row.layer, row.adapter, factors.magnitude)
     return AdapterHandle(network, adapted, ())

@@ -21,8 +21,11 @@ from ..common.schema import convert
 from ..models.edit_forms import AUTO, EDIT_FORMS
 from .objectives import ObjectiveConfig
 from .optimizers import OPTIMIZERS, OptimizerConfig
+from .tuners.ranks import read_block_ranks
 
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
+DORA, LOHA, LOKR = "dora", "loha", "lokr"
+ADAPTER_KINDS = ("lora", DORA, LOHA, LOKR)
 LORA, FULL = "lora", "full"
 METHODS = (LORA, FULL)
 """A LoRA beside the network, or the network's own weights."""
@@ -34,16 +37,26 @@ half the weight of the subject's loss."""
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Which layers get a LoRA and how large it is. The output is scaled by alpha / rank."""
+    """Which layers get a LoRA, of which kind and how large. The output is scaled by alpha / rank."""
 
     rank: int = 16
     alpha: float = 16.0
     conv_rank: int = 0
     """Rank for 3x3 convolutions; 0 leaves them out. 1x1 convolutions count as linear layers."""
     conv_alpha: float | None = None
-    """Alpha of the convolutions; None keeps the ratio alpha / rank of the linear layers."""
+    """Alpha of the convolutions; None keeps the ratio alpha / rank of the linear layers (with rank_stabilized, their
+    alpha)."""
     layers: str = "attention+mlp"
     text_encoder: bool = False
+    kind: str = "lora"
+    """Kind of adapter: two factors (lora), these and a magnitude (dora), or the entrywise (loha) or the Kronecker
+    product (lokr) of smaller matrices."""
+    rank_stabilized: bool = False
+    """Scale the output by alpha / sqrt(rank) instead (rsLoRA, arXiv:2312.03732)."""
+    lokr_factor: int = -1
+    """Side of the smaller of LoKr's two matrices; -1 makes both about equally large."""
+    block_ranks: str = ""
+    """Ranks of blocks or layers, as "down_blocks.1=32, mid=8"; 0 leaves them out. See `tuners/ranks.py`."""
 
     def __post_init__(self) -> None:
         check(1 <= self.rank <= 1024, "rank", self.rank, "from 1 to 1024")
@@ -51,6 +64,18 @@ class AdapterConfig:
         check(self.alpha > 0, "alpha", self.alpha, "greater than 0")
         check(self.conv_alpha is None or self.conv_alpha > 0, "conv_alpha", self.conv_alpha, "greater than 0")
         check_choice("layers", self.layers, LAYER_PRESETS)
+        check_choice("adapter.kind", self.kind, ADAPTER_KINDS)
+        check(self.lokr_factor == -1 or 1 <= self.lokr_factor <= 1024, "lokr_factor", self.lokr_factor,
+              "from 1 to 1024, or -1")
+        read_block_ranks(self.block_ranks)
+
+    @property
+    def alpha_of_convolutions(self) -> float:
+        """conv_alpha, or what it is by default: with rank_stabilized the alpha of the linear layers, which has the
+        same meaning at any rank."""
+        if self.conv_alpha is not None:
+            return self.conv_alpha
+        return self.alpha if self.rank_stabilized else self.alpha / self.rank * self.conv_rank
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from .step.advice import cautions_of, check_scaling, divergence_advice, memory_a
 from .step.compiled import CompiledBlocks, compile_problem
 from .step.readings import Queued, Readings, guard
 from .trained.kinds import METHODS, Training
+from .tuners.ranks import layers_left_out
 from .validation import LossWatch, Validator
 
 
@@ -341,7 +343,9 @@ class _Session:
         """How much of the denoiser's blocks has a LoRA."""
         backbone = self.backbone
         adapted = self.trained.handles[backbone.network_prefix].module_names
-        return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
+        found = coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
+        by_choice = layers_left_out((*adapted, *found.bare_attention), self.config.adapter.block_ranks)
+        return replace(found, bare_attention=tuple(name for name in found.bare_attention if name not in by_choice))
 
     def _prove_same_text(self) -> Events:
         """What the cache holds of earlier runs is made anew if the proof fails by it alone."""

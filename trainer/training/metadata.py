@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..models.families import Family
-from .config import FULL, TrainConfig
+from .config import DORA, FULL, LOKR, LORA, AdapterConfig, TrainConfig
+from .tuners.kinds import TUNERS
 
 BASE_VERSIONS = {"stable-diffusion-v1": "sd_v1", "stable-diffusion-xl-v1-base": "sdxl_base_v1-0"}
 """kohya's ss_base_model_version by modelspec.architecture; for others it is the family's name."""
 
+STABLE_SCALE = "rsLoRA: trained at alpha / sqrt(rank); the file's alphas are alpha * sqrt(rank), for alpha / rank"
 RECORDED_CAPTIONS = 8
 PREDICTIONS = {"eps": "epsilon", "v": "v"}
 """modelspec.prediction_type by objective; flow models have none."""
@@ -56,6 +58,7 @@ def lora_metadata(
         "lora_bootstrap.lineage": _json(lineage or {}),
         "lora_bootstrap.config": _json(config.to_dict()),
         "lora_bootstrap.family": family.name,
+        "lora_bootstrap.adapter_scale": STABLE_SCALE if config.adapter.rank_stabilized else "",
         "lora_bootstrap.captions": _json(_spread(captions, RECORDED_CAPTIONS)) if captions else "",
     }
     return {key: str(value) for key, value in facts.items() if value not in (None, "")}
@@ -71,14 +74,12 @@ def _kohya(
     config: TrainConfig, family: Family, tags: Mapping[str, int], image_count: int, step: int, epoch: int
 ) -> dict[str, Any]:
     adapter, optimizer, data = config.adapter, config.optimizer, config.data
-    conv = {"conv_dim": adapter.conv_rank, "conv_alpha": adapter.conv_alpha or
-            adapter.alpha / adapter.rank * adapter.conv_rank} if adapter.conv_rank else {}
     text_rate = optimizer.text_encoder_learning_rate or optimizer.learning_rate / 2
     return {
-        "ss_network_module": "networks.lora",
+        "ss_network_module": "networks.lora" if _is_plain(adapter) else "lycoris.kohya",
         "ss_network_dim": adapter.rank,
         "ss_network_alpha": adapter.alpha,
-        "ss_network_args": _json(conv),
+        "ss_network_args": _json(_network_args(adapter)),
         "ss_output_name": config.name,
         "ss_base_model_version": BASE_VERSIONS.get(family.architecture, family.name),
         "ss_v2": False,
@@ -109,6 +110,25 @@ def _kohya(
         if (config.objective.weighting or family.weighting) == "min_snr" else None,
         "ss_tag_frequency": _json({config.name: dict(tags)}),
     }
+
+
+def _is_plain(adapter: AdapterConfig) -> bool:
+    """Whether kohya's own LoRA network could train it; otherwise LyCORIS could."""
+    return adapter.kind == LORA and not adapter.rank_stabilized
+
+
+def _network_args(adapter: AdapterConfig) -> dict[str, Any]:
+    """The adapter's other settings, as kohya and LyCORIS name them."""
+    args: dict[str, Any] = {}
+    if adapter.conv_rank:
+        args |= {"conv_dim": adapter.conv_rank, "conv_alpha": adapter.alpha_of_convolutions}
+    if not _is_plain(adapter):
+        args |= {"algo": TUNERS[adapter.kind].algorithm, "rs_lora": adapter.rank_stabilized}
+    if adapter.kind == DORA:
+        args |= {"dora_wd": True, "wd_on_output": False}
+    if adapter.kind == LOKR:
+        args["factor"] = adapter.lokr_factor
+    return args
 
 
 def _modelspec(config: TrainConfig, family: Family) -> dict[str, Any]:

@@ -47,7 +47,8 @@ COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "dat
 steps, and what edit_form comes to by itself. (gradient_checkpointing does not change the weights either, up to
 rounding, but it is in the keys of earlier runs.)"""
 
-LATER = {"compile": False, "method": LORA}
+LATER = {"compile": False, "method": LORA, "adapter.kind": "lora", "adapter.rank_stabilized": False,
+         "adapter.lokr_factor": -1, "adapter.block_ranks": ""}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")

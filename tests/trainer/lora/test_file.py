@@ -221,6 +221,18 @@ def test_metadata_names_the_base_the_data_and_the_settings(tmp_path):
     assert TrainConfig.from_dict(json.loads(read["lora_bootstrap.config"])) == config
 
 
+@pytest.mark.parametrize(("settings", "args"), [
+    ({"kind": "dora"}, {"algo": "lora", "rs_lora": False, "dora_wd": True, "wd_on_output": False}),
+    ({"kind": "loha", "conv_rank": 4}, {"algo": "loha", "rs_lora": False, "conv_dim": 4, "conv_alpha": 4.0}),
+    ({"kind": "lokr", "lokr_factor": 8}, {"algo": "lokr", "rs_lora": False, "factor": 8}),
+    ({"rank_stabilized": True, "conv_rank": 4}, {"algo": "lora", "rs_lora": True, "conv_dim": 4, "conv_alpha": 16.0})])
+def test_metadata_names_the_kind_of_adapter_as_lycoris_does(settings, args):
+    facts = lora_metadata(TrainConfig(adapter=AdapterConfig(**settings)), get_family("sandbox"), base_fingerprint="b",
+                          dataset_fingerprint="d")
+    assert facts["ss_network_module"] == "lycoris.kohya" and json.loads(facts["ss_network_args"]) == args
+    assert ("alphas are alpha * sqrt(rank)" in facts.get("lora_bootstrap.adapter_scale", "")) == args["rs_lora"]
+
+
 def test_the_hash_is_of_the_weights_alone(tmp_path):
     for name, note in (("a", "one"), ("b", "two")):
         save_lora(tmp_path / name, a_lora(note=note))

@@ -11,7 +11,7 @@ from lora_bootstrap.trainer.memory.plan import between
 from lora_bootstrap.trainer.memory.published import PublishedNetwork
 from lora_bootstrap.trainer.memory.shapes import SHAPES
 from lora_bootstrap.trainer.memory.step import StepCount, count_step, state_bytes
-from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.config import ADAPTER_KINDS, TrainConfig
 from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, build_optimizer
 
 UNET = replace(SHAPES["sd15"], width=32, settings={
@@ -126,6 +126,14 @@ def test_a_lora_in_bf16_takes_half_the_memory_with_its_gradients_and_its_state()
     plain, half = (count(LUMINA, **{"optimizer.name": name}) for name in ("adamw", "adamw_bf16"))
     assert 2 * (half.adapter + half.state) == plain.adapter + plain.state
     assert half.peak < plain.peak
+
+
+def test_each_kind_of_adapter_is_counted_with_what_its_layers_keep():
+    counts = {kind: count(LUMINA, **{"adapter.kind": kind}) for kind in ADAPTER_KINDS}
+    lora, dora, loha, lokr = counts.values()
+    assert loha.parameters == 2 * lora.parameters > 4 * lokr.parameters
+    assert lora.parameters < dora.parameters < 1.1 * lora.parameters
+    assert min(dora.kept, loha.kept, lokr.kept) > lora.kept
 
 
 def test_eight_bit_state_takes_a_quarter_and_small_parameters_stay_whole():

@@ -9,7 +9,8 @@ import torch
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.lora import file as lora_file
-from lora_bootstrap.trainer.lora.file import LoraWeights
+from lora_bootstrap.trainer.lora.file import Factors, LoraWeights
+from lora_bootstrap.trainer.proofs import saved_file
 from lora_bootstrap.trainer.proofs.proof import EXACT, ROUNDED, Proof, proof_rows, tolerance
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import Finished, Proved, RunStarted, StepDone
@@ -50,6 +51,30 @@ def test_a_run_proves_the_same_text_its_coverage_and_that_its_file_works(run, tm
     told = json.loads((tmp_path / "runs" / "tiny" / "run.json").read_text("utf-8"))
     assert told["proofs"] == proof_rows(found) and told["status"] == "finished"
     assert isinstance(events[-1], Finished) and not any(isinstance(event, Warned) for event in events)
+
+
+def test_a_magnitude_that_the_file_lost_is_found_out(run, monkeypatch):
+    save = lora_file.save_lora
+
+    def forget(path, lora, **options):
+        modules = {key: replace(value, magnitude=None) for key, value in lora.modules.items()}
+        save(path, replace(lora, modules=modules), **options)
+
+    monkeypatch.setattr(lora_file, "save_lora", forget)
+    proof = proofs(run(**{"adapter.kind": "dora"}))[-1]
+    assert not proof.passed and "have other weights" in proof.words
+
+
+def test_layers_of_several_ranks_are_the_same_in_a_style_that_writes_them_with_one(tmp_path):
+    weights = {f"transformer.transformer_blocks.0.attn.to_{word}": Factors(
+        torch.randn(rank, 6), torch.randn(5, rank), 3.0) for word, rank in (("q", 2), ("k", 4))}
+    lora_file.save_lora(tmp_path / "a.safetensors", LoraWeights(weights), key_style="peft")
+    assert saved_file._wrong_factors(tmp_path / "a.safetensors", weights) == []
+
+
+def test_attention_that_is_left_out_by_its_rank_is_not_missing(run):
+    coverage, *_ = proofs(run(**{"adapter.block_ranks": "down=0, attn2.to_k=0"}))
+    assert coverage.passed and 0.3 < coverage.figure < 0.9
 
 
 def test_proofs_leave_the_trained_weights_as_they_are_without_them(tiny_backbone, dataset, tmp_path, monkeypatch):

@@ -218,7 +218,8 @@ def test_the_text_encoder_learns_at_its_own_rate(tiny_backbone, dataset, tmp_pat
     {"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer.name": "adafactor"},
     {"optimizer.name": "adamw_bf16"},
     {"objective.timestep_density": "logit_normal", "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2},
-    {"data.cache": "ram"},
+    {"data.cache": "ram"}, {"adapter.kind": "dora", "optimizer.name": "adamw_bf16", "adapter.text_encoder": True},
+    {"adapter.kind": "lokr", "gradient_checkpointing": True, "adapter.conv_rank": 2},
 ])
 def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_path, settings):
     settings = config(**settings)

@@ -37,7 +37,8 @@ def opened(root, config=CONFIG, **options):
 def test_the_key_changes_with_everything_that_changes_the_weights():
     changes = {"steps": 201, "seed": 1, "precision": "bf16", "kind": "style", "adapter.rank": 8, "data.flip": True,
                "optimizer.learning_rate": 2e-4, "data.trigger": "x", "adapter.layers": "all",
-               "objective.min_snr_gamma": 1.0}
+               "objective.min_snr_gamma": 1.0, "adapter.kind": "loha", "adapter.rank_stabilized": True,
+               "adapter.block_ranks": "mid=8", "adapter.lokr_factor": 8}
     keys = {key_of(CONFIG.replace(**{name: value})) for name, value in changes.items()}
     keys |= {key_of(), key_of(base="c"), key_of(data="c"), key_of(validation="c")}
     assert len(keys) == len(changes) + 4

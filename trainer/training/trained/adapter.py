@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ...common.errors import UserError
 from ...lora import file as lora_file
-from ...lora.file import Factors
+from ...lora.file import ModuleWeights
 from ...models.backbone import Backbone
 from ...models.devices import to_device
 from ...proofs.proof import Proof
@@ -65,7 +66,7 @@ class AdapterTraining:
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         trained = _by_part({prefix: handle.trained() for prefix, handle in self.handles.items()})
-        lora_file.save_lora(path, lora_file.LoraWeights(trained, metadata), key_style=self._backbone.key_style)
+        lora_file.save_lora(path, lora_file.LoraWeights.of_run(trained, metadata), key_style=self._backbone.key_style)
 
     def prove(self, path: Path, probe: Probe, predict: Callable[[], Tensor], release: Callable[[], None]) -> Proof:
         weights = _by_part({prefix: handle.weights() for prefix, handle in self.handles.items()})
@@ -76,8 +77,8 @@ class AdapterTraining:
         return prove_file(self._backbone, path, weights, probe, trained)
 
 
-def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:
-    return {f"{prefix}.{name}": factors for prefix, row in weights.items() for name, factors in row.items()}
+def _by_part(weights: dict[str, dict[str, ModuleWeights]]) -> dict[str, ModuleWeights]:
+    return {f"{prefix}.{name}": values for prefix, row in weights.items() for name, values in row.items()}
 
 
 def _attach(backbone: Backbone, config: TrainConfig) -> Iterator[tuple[str, adapters.AdapterHandle]]:
@@ -91,5 +92,7 @@ def _attach(backbone: Backbone, config: TrainConfig) -> Iterator[tuple[str, adap
     if config.adapter.text_encoder and texts is not None:
         parts += [(prefix, network, TEXT_BLOCKS, (), backbone.text_device) for prefix, network in texts.items()]
     for prefix, network, blocks, excluded, device in parts:
-        yield prefix, adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix),
+        # the patterns of block_ranks are for the denoiser's layers
+        adapter = config.adapter if network is backbone.network else replace(config.adapter, block_ranks="")
+        yield prefix, adapters.attach(network, adapter, blocks, derived_seed(config.seed, "adapter", prefix),
                                       device, excluded, OPTIMIZERS[config.optimizer.name].dtype)
