@@ -76,9 +76,12 @@ def test_a_saved_difference_gives_other_images_at_strength_one_and_the_bases_own
     assert torch.equal(plain, tiny_backbone.generate(["disc"], **ask))
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_a_fine_tune_that_was_broken_off_ends_with_the_same_bits(tiny_backbone, dataset, tmp_path, precision):
-    settings = config(precision=precision)
+@pytest.mark.parametrize("precision, optimizer", [("bf16", "adafactor"), ("fp32", "adafactor"), ("bf16", "adamw8bit")])
+def test_a_fine_tune_that_was_broken_off_ends_with_the_same_bits(
+        tiny_backbone, dataset, tmp_path, precision, optimizer):
+    if optimizer == "adamw8bit":
+        pytest.importorskip("bitsandbytes")
+    settings = config(**{"precision": precision, "optimizer.name": optimizer})
     whole = run(tiny_backbone, dataset, tmp_path / "whole", settings)[-1].path
     events = train(tiny_backbone, dataset, settings, tmp_path / "broken")
     while not (isinstance(event := next(events), StepDone) and event.step == 3):
@@ -120,6 +123,22 @@ def small_network():
 
 def optimizer_of(network, name="adafactor", rate=1e-2):
     return build_optimizer(name, [(list(network.parameters()), rate)], 0.01)
+
+
+def test_adamw8bit_steps_each_gradient_as_it_arrives_with_its_state_in_eight_bits():
+    pytest.importorskip("bitsandbytes")
+    torch.manual_seed(0)
+    fused = nn.Linear(128, 64)
+    plain, x = copy.deepcopy(fused), torch.randn(32, 128)
+    arriving = OnArrival(optimizer_of(fused, "adamw8bit"), 0.0, lambda: None)
+    optimizer = optimizer_of(plain, "adamw8bit")
+    for _ in range(3):
+        fused(x).square().mean().backward()
+        plain(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert all(torch.equal(a, b) for a, b in zip(fused.parameters(), plain.parameters(), strict=True))
+    assert arriving.optimizer.state[fused.weight]["state1"].dtype == torch.uint8
 
 
 @pytest.mark.parametrize("name", ["adafactor", "adamw"])
