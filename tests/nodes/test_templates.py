@@ -737,7 +737,7 @@ def test_the_lora_is_extracted_from_the_checkpoint_that_was_picked_and_drawn_bes
     extract, grid, pick = (only(graph, kind) for kind in ("ExtractLora", "StrengthGrid", "PickCheckpoint"))
     assert (extract["model"], extract["base"]) == ([kinds["PickCheckpoint"], 3], [kinds["LoadSandbox"], 0])
     assert (grid["LORA_STACK"], grid["compare"]) == ([kinds["PickCheckpoint"], 1], [kinds["ExtractLora"], 0])
-    assert (pick["run"], pick["step"]) == ([kinds["FineTune"], 1], [kinds["ScoreSweep"], 1])
+    assert (pick["run"], pick["which"]) == ([kinds["FineTune"], 1], "final")
     assert "run" not in grid and grid["strengths"] == "1" and grid["without"], "the base is the first column"
 
 

@@ -27,7 +27,8 @@ with the pack. A few minutes, no download.
 
 1. Press **Run**.
 2. **Fine-tune Model** trains all weights of the model. The model that you linked is left unchanged.
-3. **Score Sweep** measures the checkpoints, and **Pick Checkpoint** takes the best.
+3. **Checkpoint Sweep** draws its checkpoints, and **Pick Checkpoint** takes the last one. To take another, press **Open
+   viewer**, choose a cell, press *Use this one*, set *which* to *picked in a sweep*, and run again.
 4. **Extract LoRA** writes the difference to the base as a LoRA, and reports how much of it is lost.
 5. **Look** along each row of the sheet: without LoRA, the fine-tune (its step), the extracted LoRA. Where the LoRA
    lacks what the fine-tune has, raise *rank*.
@@ -39,8 +40,7 @@ A fine-tune takes far more memory and disk than a LoRA. [LoRA or fine-tune?]({GU
 2. Write your folder into *Load Dataset*, your trigger into *Absorb Tags*, *Fine-tune Model* and the prompts.
 3. Set *steps* and *batch_size* of *Fine-tune Model* to 0, and *epochs* to 100, for example. The rate is 4e-6 then, and
    the batch 2.
-4. Link **Load CLIP Vision** to *Score Sweep*: without likeness nothing is recommended.
-5. Choose *kohya guide* as *preset* of *Extract LoRA*: rank 64.
+4. Choose *kohya guide* as *preset* of *Extract LoRA*: rank 64.
 
 **More:** [the words]({GUIDES}words) · [something looks wrong]({GUIDES}troubleshooting)
 """}
@@ -57,20 +57,17 @@ def fine_tune_and_extract() -> Graph:
     graph.add("train", f"{NAMED}FineTune", (275, 60), (255, TALL), {**BASE, "dataset": ("absorb", "dataset")},
               name="sandbox_tuned", trigger=TRIGGER, steps=120, batch_size=8, save="difference")
     graph.group("2 · The fine-tune", ["train"])
-    seen = Column(graph, 580, 230)
-    seen.add("sweep", f"{NAMED}CheckpointSweep", 500, {**BASE, "run": ("train", "run")}, checkpoints="all",
-             strengths="1", prompts=PROMPTS)
-    seen.add("score", f"{NAMED}ScoreSweep", 60 + TALL - seen.y, {
-        "sweep": ("sweep", "sweep"), "dataset": ("absorb", "dataset")})
-    graph.group("3 · Draw, score", seen.members)
+    graph.add("sweep", f"{NAMED}CheckpointSweep", (580, 60), (230, TALL), {**BASE, "run": ("train", "run")},
+              checkpoints="all", strengths="1", prompts=PROMPTS)
+    graph.group("3 · Look", ["sweep"])
     taken = Column(graph, 860, 230)
     taken.add("pick", f"{NAMED}PickCheckpoint", 260, {
-        "run": ("train", "run"), "step": ("score", "step"), "model": ("base", "MODEL")}, which="step")
+        "run": ("train", "run"), "model": ("base", "MODEL")}, which="final")
     taken.add("extract", f"{NAMED}ExtractLora", 60 + TALL - taken.y, {
         "model": ("pick", "MODEL"), "base": ("base", "MODEL")}, name="sandbox_tuned_lora", rank=16)
     graph.group("4 · Pick, extract", taken.members)
     compared = Column(graph, 1140, 265)
-    compared.add("grid", f"{NAMED}StrengthGrid", 500, {
+    compared.add("grid", f"{NAMED}StrengthGrid", 600, {
         **BASE, "LORA_STACK": ("pick", "LORA_STACK"), "compare": ("extract", "LORA_STACK")}, name="sandbox_tuned-lora",
         strengths="1", prompts=PROMPTS)
     compared.add("sheet", "PreviewImage", 60 + TALL - compared.y, {"images": ("grid", "sheet")},

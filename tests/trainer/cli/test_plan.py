@@ -114,5 +114,5 @@ def test_a_plan_of_a_fine_tune_counts_all_weights_once_and_keeps_them_on_the_car
 
 @pytest.mark.parametrize(("option", "value"), [("--rank", 8), ("--layers", "all"), ("--precision", "fp8")])
 def test_a_plan_of_a_fine_tune_refuses_what_only_a_lora_has(option, value, capsys):
-    assert run("plan", "sandbox", "--method", "full", option, value) == 1
+    assert run("plan", "sandbox", "--method", "full", option, value) == 2
     assert "with --method full" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from torch import nn
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.lora.difference import load_difference
 from lora_bootstrap.trainer.lora.layers import read_header
+from lora_bootstrap.trainer.models import ram
 from lora_bootstrap.trainer.models.own_weights import as_before, own_weights
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import CheckpointSaved, Finished, Proved, StepDone, Validated
@@ -104,6 +105,29 @@ def test_gradients_of_several_batches_are_applied_together(tiny_backbone, datase
 def test_a_setting_that_a_fine_tune_cannot_have_is_refused(settings, word):
     with pytest.raises(UserError, match=word):
         config(**settings)
+
+
+def test_a_fine_tune_that_ram_has_no_room_for_is_refused_before_a_weight_is_copied(
+        tiny_backbone, dataset, tmp_path, monkeypatch):
+    copied = []
+    monkeypatch.setattr(type(tiny_backbone), "own_weights", lambda *args: copied.append(1))
+    monkeypatch.setattr(ram, "free_ram", lambda: 1000)
+    with pytest.raises(UserError, match="GiB of RAM, and 0.0 GiB are free. Close other programs, choose precision"):
+        run(tiny_backbone, dataset, tmp_path, config())
+    assert copied == []
+
+
+def test_free_ram_is_the_least_of_the_system_and_its_container(tmp_path, monkeypatch):
+    info, limit, used = (tmp_path / name for name in ("meminfo", "max", "current"))
+    info.write_text("MemTotal: 99 kB\nMemAvailable:    8000 kB\n")
+    monkeypatch.setattr(ram, "MEMINFO", info)
+    monkeypatch.setattr(ram, "LIMITS", ((limit, used),))
+    assert ram.free_ram() == 8000 * 1024
+    used.write_text("1000")
+    limit.write_text("max")
+    assert ram.free_ram() == 8000 * 1024
+    limit.write_text("5000")
+    assert ram.free_ram() == 4000
 
 
 def test_the_preset_of_a_fine_tune_is_its_own(tiny_backbone):
