@@ -39,6 +39,10 @@ FIGURES = ("identity", "signature", "prompt", "copied")
 TITLE = "Fine-tune and extract against a LoRA trained directly (sandbox judge, percent)"
 HELD = "energy"
 """Share of the squared norm of the fine-tune's difference that an extracted LoRA holds."""
+WHY = """A rank that holds little of the difference loses what the fine-tune learnt: a fine-tune changes every layer in
+many directions, because nothing keeps it to a few. A LoRA that is trained directly learns the same in the directions
+that it has. So train a LoRA directly where its rank is given. Extract one where a fine-tune is at hand, at a rank that
+holds most of it, or keep the difference whole."""
 BASE, DIRECT, WHOLE = "base", "LoRA trained directly", "fine-tune itself"
 
 
@@ -149,10 +153,28 @@ def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namesp
     notes = (f"{options.images} true drawings each, {options.steps} steps of batch 8, text encoders frozen, "
              f"{options.views} unseen views, prompted by the trigger alone. The fine-tune's rate is {options.rate:g} "
              "(Adafactor): it learns there, but no others were compared. The LoRA's is that of its preset.\n\n"
-             f"{_gains(measured, options)}\n\n{_cases(measured)}")
+             f"{_which(measured)}\n\n{_gains(measured, options)}\n\n{_cases(measured)}")
     path = write_result(options.name, TITLE, rows, notes)
     values = read_json(path.with_suffix(".json"))
     write_json(path.with_suffix(".json"), {**values, "cases": list(measured)})
+
+
+def _which(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Which arm is better than the LoRA trained directly, by how much, and how much of the fine-tune each holds."""
+    lines = ["## Which is better, and when", ""]
+    of_arm: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in measured:
+        of_arm.setdefault(row["arm"], {})[row["case"]["character"]] = row
+    for arm, rows in of_arm.items():
+        if arm in (BASE, DIRECT):
+            continue
+        points = [100 * (row["identity"] - of_arm[DIRECT][one]["identity"]) for one, row in rows.items()]
+        held = [100 * row[HELD] for row in rows.values() if HELD in row]
+        share = (f" It holds {mean(held):.0f} % of the squared norm of the fine-tune's difference ({len(held)} "
+                 "measured).") if held else ""
+        lines.append(f"- {arm}: identity {mean(points):+.1f} points against the LoRA trained directly, better for "
+                     f"{sum(point > 0 for point in points)} of {len(points)}.{share}")
+    return "\n".join([*lines, "", WHY])
 
 
 def _gains(measured: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> str:
