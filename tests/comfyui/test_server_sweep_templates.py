@@ -80,5 +80,5 @@ def test_the_template_of_a_fine_tune_extracts_a_lora_and_draws_it_beside_the_fin
     assert [Path(choice["facts"]["lora"]).parts[0] for choice in loras] == ["short_tuned", "extracted"]
     (report,) = [text["text"] for text in tab.of_type("progress_text")
                  if text["node"] == extract and "Saved as" in text["text"]][-1:]
-    assert "rank 16" in report and "The error over all is" in report
+    assert "of rank 4 to 16" in report and "The error over all is" in report
     assert tab.run(graph).executed == (), "nothing has changed"
