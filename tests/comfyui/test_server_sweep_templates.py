@@ -22,7 +22,7 @@ def shortened(name):
         kind = node["class_type"].removeprefix("LoraBootstrap_")
         node["inputs"] |= {
             "TrainLora": {"name": "short_sweep", "steps": 10, "batch_size": 2},
-            "FineTune": {"name": "short_tuned", "steps": 4, "batch_size": 2},
+            "FineTune": {"name": "short_tuned", "steps": 2, "batch_size": 1},
             "TrainSettings": {"save_every": 2, "validate_every": 2},
             **dict.fromkeys(("KSampler", "StrengthGrid", "CheckpointSweep"), {"steps": 2})}.get(kind, {})
     return graph

@@ -14,6 +14,8 @@ GIB = 2**30
 PLACES = ("comfyui", "command-line")
 LORA, FULL = "lora", "full"
 METHODS = (LORA, FULL)
+TRAINABLE = ("fp32", "bf16")
+"""Precisions of a base that a fine-tune can start from."""
 OFFLOADED = {"comfyui": "ComfyUI keeps weights in RAM by itself as the card needs it",
              "command-line": "hold blocks in RAM with --set offload_blocks={share:g}"}
 """How the weights of blocks come to be in RAM, by place."""
@@ -66,7 +68,10 @@ def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]
         "steps": steps_for(preset, images), **settings,
         "gradient_checkpointing": options.checkpointing})
     console.say(f"counting a step of {base.shape.title} without its weights; the first time this may take a minute ...")
-    plan = make_plan(base, config, options.precision or _loaded_precision(base, options), options.vram, images)
+    precision = options.precision or _loaded_precision(base, options)
+    check(not full or precision in TRAINABLE, "the precision of the base", precision, f"{' or '.join(TRAINABLE)} for a "
+          "fine-tune. Plan with the model in 16 bits, or a LoRA")
+    plan = make_plan(base, config, precision, options.vram, images)
     notes = [base.note] if base.note else []
     if trained and not trains_text:
         notes.append("without the text encoder, which the preset trains too")
@@ -89,8 +94,8 @@ def check_plan(options: argparse.Namespace) -> None:
     for name in ("rank", "layers") if options.method == FULL else ():
         value = getattr(options, name)
         check(value is None, f"--{name}", value, "left out with --method full, which trains all weights")
-    check(options.method != FULL or options.precision in (None, "fp32", "bf16"), "--precision", options.precision,
-          "fp32 or bf16 with --method full: packed weights cannot be trained")
+    check(options.method != FULL or options.precision in (None, *TRAINABLE), "--precision", options.precision,
+          f"{' or '.join(TRAINABLE)} with --method full: packed weights cannot be trained")
     for name in ("batch", "images"):
         value = getattr(options, name)
         check(value is None or 1 <= value <= 1_000_000, f"--{name}", value, "from 1 to 1000000")

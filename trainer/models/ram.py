@@ -6,21 +6,29 @@ from pathlib import Path
 
 GIB = 2**30
 MEMINFO = Path("/proc/meminfo")
-LIMITS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-          ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))
-"""Files with the most that a container may use, and with what it uses, by version of Linux's control groups."""
+LIMITS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+          ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+           "/sys/fs/cgroup/memory/memory.stat"))
+"""Files with the most that a container may use, with what it uses, and with what that is, by version of Linux's control
+groups."""
+CACHED = ("inactive_file ", "active_file ")
+"""Lines of the last with files that the system holds in memory as long as nobody needs it."""
 
 
 def free_ram() -> int | None:
     """Bytes of RAM that are free, or that the system can free at once; None where that is not known."""
     free = _available()
-    for limit, used in LIMITS:
+    for limit, used, stat in LIMITS:
         try:
-            left = int(Path(limit).read_text()) - int(Path(used).read_text())
+            left = int(Path(limit).read_text()) - int(Path(used).read_text()) + _cached(Path(stat))
         except (OSError, ValueError):  # no container, or one without a limit ("max")
             continue
         free = left if free is None else min(free, left)
     return free
+
+
+def _cached(stat: Path) -> int:
+    return sum(int(line.split()[1]) for line in stat.read_text().splitlines() if line.startswith(CACHED))
 
 
 def _available() -> int | None:
