@@ -10,6 +10,7 @@ reaches, which trains them too.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +18,16 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import torch
-
 from ..sandbox import world
 from ..sandbox.judge import Judge, load_judge
 from ..trainer.backends.diffusers import load_backbone
 from ..trainer.captions.tags import absorb, join_tags
 from ..trainer.common.files import read_json, write_json
 from ..trainer.datasets.dataset import Dataset, load_folder, save_samples
-from ..trainer.lora.difference import load_difference
-from ..trainer.lora.file import Factors, LoraWeights, save_lora
-from ..trainer.models.layers import select_modules
+from ..trainer.extraction.extract import extract_lora
+from ..trainer.extraction.saved import Written
+from ..trainer.extraction.settings import ExtractSettings
+from ..trainer.extraction.sides import open_side
 from ..trainer.training.config import TrainConfig
 from ..trainer.training.events import Finished
 from ..trainer.training.loop import train
@@ -37,6 +37,12 @@ from .report import write_result
 
 FIGURES = ("identity", "signature", "prompt", "copied")
 TITLE = "Fine-tune and extract against a LoRA trained directly (sandbox judge, percent)"
+HELD = "energy"
+"""Share of the squared norm of the fine-tune's difference that an extracted LoRA holds."""
+WHY = """A rank that holds little of the difference loses what the fine-tune learnt: a fine-tune changes every layer in
+many directions, because nothing keeps it to a few. A LoRA that is trained directly learns the same in the directions
+that it has. So train a LoRA directly where its rank is given. Extract one where a fine-tune is at hand, at a rank that
+holds most of it, or keep the difference whole."""
 BASE, DIRECT, WHOLE = "base", "LoRA trained directly", "fine-tune itself"
 
 
@@ -86,12 +92,14 @@ def measure_character(name: str, options: argparse.Namespace, backbone: Any, jud
         **shared, "name": f"{name}-whole", "method": "full", "optimizer.learning_rate": options.rate,
         "optimizer.schedule": direct.optimizer.schedule})
     difference = _train(backbone, dataset, whole, options.work)
+    taken = {f"extracted, rank {rank}": _extract(difference, rank) for rank in options.ranks}
     files = {BASE: None, DIRECT: _train(backbone, dataset, direct, options.work), WHOLE: difference,
-             **{f"extracted, rank {rank}": _extract(backbone, difference, direct, rank) for rank in options.ranks}}
+             **{arm: written.path for arm, written in taken.items()}}
     scenes = _unseen(character, seen, options.views)
     for arm, file in files.items():
         pictures = draw_scenes(backbone, Arm(arm, "trigger", file, dataset), scenes, character, 0)
-        yield {"arm": arm, **figures(pictures, scenes, dataset, judge)}
+        held = {HELD: 1 - taken[arm].report.error ** 2} if arm in taken else {}
+        yield {"arm": arm, **figures(pictures, scenes, dataset, judge), **held}
 
 
 def _drawings(name: str, options: argparse.Namespace) -> tuple[Dataset, set[tuple[str, ...]]]:
@@ -126,26 +134,13 @@ def _train(backbone: Any, dataset: Dataset, config: TrainConfig, work: Path) -> 
     raise RuntimeError("the training yielded no end")
 
 
-def _extract(backbone: Any, difference: Path, direct: TrainConfig, rank: int) -> Path:
-    """The best LoRA of that rank in the layers that the direct one has: the first singular vectors of what the
-    fine-tune added to each."""
-    prefix, family = backbone.network_prefix, backbone.family
-    layers = select_modules(backbone.network, direct.adapter.layers, family.blocks, direct.adapter.conv_rank,
-                            family.excluded)
-    added, _ = load_difference(difference, [f"{prefix}.{name}.weight" for name in layers], backbone.key_style)
-    modules = {f"{prefix}.{name}": _truncated(added[f"{prefix}.{name}.weight"], rank) for name in layers}
-    path = difference.with_name(f"{difference.stem}-rank{rank}.safetensors")
-    save_lora(path, LoraWeights(modules), key_style=backbone.key_style)
-    return path
-
-
-def _truncated(weight: torch.Tensor, rank: int) -> Factors:
-    left, values, right = torch.linalg.svd(weight.float().flatten(1), full_matrices=False)
-    roots = values[:rank].sqrt()
-    up, down = left[:, :rank] * roots, right[:rank] * roots[:, None]
-    kernel = weight.shape[2:]
-    return Factors(down.unflatten(1, (-1, *kernel)) if kernel else down, up[(..., *(None for _ in kernel))],
-                   float(len(roots)))
+def _extract(difference: Path, rank: int) -> Written:
+    """The LoRA of that rank that *Extract LoRA* takes out of the fine-tune: all layers, no biases and norms."""
+    settings = ExtractSettings(rank=rank, conv_rank=rank, vectors=False, dtype="float32")
+    with contextlib.closing(open_side(difference)) as side:
+        *_, last = extract_lora(side, None, difference.parent, f"{difference.stem}-rank{rank}", settings)
+    assert isinstance(last, Written), "the last event has the file and its report"
+    return last
 
 
 def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
@@ -158,10 +153,28 @@ def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namesp
     notes = (f"{options.images} true drawings each, {options.steps} steps of batch 8, text encoders frozen, "
              f"{options.views} unseen views, prompted by the trigger alone. The fine-tune's rate is {options.rate:g} "
              "(Adafactor): it learns there, but no others were compared. The LoRA's is that of its preset.\n\n"
-             f"{_gains(measured, options)}\n\n{_cases(measured)}")
+             f"{_which(measured)}\n\n{_gains(measured, options)}\n\n{_cases(measured)}")
     path = write_result(options.name, TITLE, rows, notes)
     values = read_json(path.with_suffix(".json"))
     write_json(path.with_suffix(".json"), {**values, "cases": list(measured)})
+
+
+def _which(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Which arm is better than the LoRA trained directly, by how much, and how much of the fine-tune each holds."""
+    lines = ["## Which is better, and when", ""]
+    of_arm: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in measured:
+        of_arm.setdefault(row["arm"], {})[row["case"]["character"]] = row
+    for arm, rows in of_arm.items():
+        if arm in (BASE, DIRECT):
+            continue
+        points = [100 * (row["identity"] - of_arm[DIRECT][one]["identity"]) for one, row in rows.items()]
+        held = [100 * row[HELD] for row in rows.values() if HELD in row]
+        share = (f" It holds {mean(held):.0f} % of the squared norm of the fine-tune's difference ({len(held)} "
+                 "measured).") if held else ""
+        lines.append(f"- {arm}: identity {mean(points):+.1f} points against the LoRA trained directly, better for "
+                     f"{sum(point > 0 for point in points)} of {len(points)}.{share}")
+    return "\n".join([*lines, "", WHY])
 
 
 def _gains(measured: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> str:

@@ -36,6 +36,8 @@ from .schema import node_schema
 from .sockets import LoraStack
 
 LINKED_STACK = "the linked stack"
+AUTO, CPU = "auto", "cpu"
+"""Where a LoRA is extracted: on the host's own device, or on the CPU."""
 _NAME = "Name of the file. Leave empty to name it after the {}. If a different file has the name, -2 is added."
 _TARGETS = "; ".join(f"{rule}: {row.target} (0 is {row.usual:g})" for rule, row in RULES.items() if row.target)
 
@@ -78,6 +80,9 @@ class ExtractLora(io.ComfyNode):
                     "Name of the base's checkpoint or diffusion model, instead of a linked base.")),
                 io.Clip.Input("clip", optional=True, tooltip="The fine-tuned model's text encoder, for text_encoder."),
                 io.Clip.Input("base_clip", optional=True, tooltip="The base's text encoder, for text_encoder."),
+                io.Combo.Input("device", options=[AUTO, CPU], default=AUTO, optional=True, tooltip=(
+                    "Where layers are decomposed. auto: where ComfyUI runs models. cpu: slower, and leaves the card "
+                    "free.")),
             ],
             outputs=lora_file_outputs("extracted"),
         )
@@ -97,19 +102,17 @@ class ExtractLora(io.ComfyNode):
     @classmethod
     def execute(cls, name, rank, conv_rank, rule, target, dtype, preset, min_difference, clamp_quantile,
                 biases_and_norms, text_encoder, tuned_file, base_file, model=None, base=None, clip=None,
-                base_clip=None) -> io.NodeOutput:
-        import comfy.model_management
-
+                base_clip=None, device=AUTO) -> io.NodeOutput:
         from ..trainer.extraction.extract import extract_lora
 
         settings = preset_settings(preset, **rank_values(rank, conv_rank, rule, target, dtype),
                                    min_difference=min_difference, clamp_quantile=clamp_quantile,
                                    vectors=biases_and_norms, text_encoder=text_encoder)
-        place, device = NodePlace.of(cls.hidden), comfy.model_management.get_torch_device()
-        with open_sides(place, (model, clip, tuned_file), (base, base_clip, base_file), settings, device) as (
+        place, where = NodePlace.of(cls.hidden), torch_device(device)
+        with open_sides(place, (model, clip, tuned_file), (base, base_clip, base_file), settings, where) as (
                 tuned, other):
             events = extract_lora(tuned, other, paths.extracted_root(),
-                                  saved_name(name) or f"{Path(tuned.title).stem}-extracted", settings, device=device)
+                                  saved_name(name) or f"{Path(tuned.title).stem}-extracted", settings, device=where)
             return _finish(events, place.id)
 
 
@@ -185,6 +188,14 @@ def lora_file_outputs(done: str) -> list[Any]:
 
 def rank_values(rank: int, conv_rank: int, rule: str, target: float, dtype: str, *_: Any) -> dict[str, Any]:
     return {"rank": rank, "conv_rank": conv_rank, "rule": rule, "target": target, "dtype": dtype}
+
+
+def torch_device(name: str) -> Any:
+    """The device of that name, AUTO or CPU."""
+    import comfy.model_management
+    import torch
+
+    return torch.device(CPU) if name == CPU else comfy.model_management.get_torch_device()
 
 
 def saved_name(name: str) -> str:

@@ -57,6 +57,12 @@ def lora_sources() -> list[Any]:
             "yourself). Alone: the first LoRA is swept and the others stay fixed."))]
 
 
+def compare_input() -> LoraStack.Input:
+    return LoraStack.Input("compare", optional=True, tooltip=(
+        "LoRAs to sweep as well, each by itself at the same strengths, such as Extract LoRA's beside the fine-tune it "
+        "was taken from."))
+
+
 def sampler_inputs() -> list[Any]:
     """The widgets of a sampler that starts from an empty latent."""
     return [

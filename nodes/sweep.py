@@ -32,6 +32,7 @@ from .inputs import (
     TOGETHER,
     axis_choice,
     check_texts,
+    compare_input,
     latent_input,
     lora_inputs,
     lora_sources,
@@ -98,6 +99,7 @@ class _DrawnSweep(io.ComfyNode):
                 axis_choice("rows", "down the side"), axis_choice("columns", "along the top"),
                 *lora_sources(),
                 latent_input(),
+                compare_input(),
             ],
             outputs=[
                 LoraSweep.Output(display_name="sweep", tooltip="The sweep, for Score Sweep and Compose Grid."),
@@ -126,15 +128,15 @@ class _DrawnSweep(io.ComfyNode):
     @classmethod
     def execute(cls, model, clip, vae, name, checkpoints, files, strengths, prompts, prompt_set, seeds, negative, width,
                 height, steps, cfg, sampler_name, scheduler, without, bases, draw, rows, columns, run=None,
-                LORA_STACK=None, latent=None) -> io.NodeOutput:
-        place, stack = NodePlace.of(cls.hidden), read_stack(LORA_STACK)
+                LORA_STACK=None, latent=None, compare=None) -> io.NodeOutput:
+        place, stack, more = NodePlace.of(cls.hidden), read_stack(LORA_STACK), read_stack(compare)
         figures = Figures(width, height, steps, cfg, sampler_name, scheduler)
         widgets = SweepWidgets(cls.KIND, cls.USUAL, name, strengths, prompts, prompt_set, seeds, negative,
                                asdict(figures), without, bases, draw == TOGETHER, rows, columns)
-        if not (run or stack or lines(files)) and (loader := nearest_loader(place.find, place.links)):
+        if not (run or stack or more or lines(files)) and (loader := nearest_loader(place.find, place.links)):
             return expand_from_loader(loader, place, widgets)
-        return draw_widgets(widgets, choose_loras(run, checkpoints, stack, files), (model, clip, vae, latent), place,
-                            place.id)
+        loras = choose_loras(run, checkpoints, stack, files, more)
+        return draw_widgets(widgets, loras, (model, clip, vae, latent), place, place.id)
 
 
 class StrengthGrid(_DrawnSweep):

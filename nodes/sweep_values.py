@@ -39,7 +39,7 @@ from ..trainer.pictures.sheet import FORMATS, SheetStyle
 from ..trainer.sweeps.cells import PROMPT, Cell, Sweep
 from ..trainer.sweeps.html import write_html
 from ..trainer.sweeps.sheets import write_sheets
-from .inputs import axis_choice, check_texts, lora_inputs, lora_sources, without_input
+from .inputs import axis_choice, check_texts, compare_input, lora_inputs, lora_sources, without_input
 from .schema import node_schema
 from .sockets import LoraSweep
 
@@ -60,7 +60,7 @@ class SweepValues(io.ComfyNode):
             description="Provides the values of a sweep to your own workflow. Link them to Load LoRA, the text encoder "
                         "and any sampler, and the decoded image to Compose Grid, which draws cell by cell.",
             hidden=[io.Hidden.unique_id],
-            inputs=[*lora_inputs("all", "0.8, 1.0"), without_input(), *lora_sources()],
+            inputs=[*lora_inputs("all", "0.8, 1.0"), without_input(), *lora_sources(), compare_input()],
             outputs=[
                 LoraSweep.Output(display_name="sweep", tooltip="The sweep, for Compose Grid."),
                 io.AnyType.Output(display_name="lora_name", is_output_list=True, tooltip=(
@@ -83,8 +83,8 @@ class SweepValues(io.ComfyNode):
 
     @classmethod
     def execute(cls, name, checkpoints, files, strengths, prompts, prompt_set, seeds, without, run=None,
-                LORA_STACK=None) -> io.NodeOutput:
-        loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
+                LORA_STACK=None, compare=None) -> io.NodeOutput:
+        loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files, read_stack(compare))
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
         folder = sweep_folder(name, loras, "values")
         sweep = Sweep(folder, folder.name, axes, {"stack": loras.stack}, without)

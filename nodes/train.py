@@ -184,6 +184,11 @@ class FineTune(io.ComfyNode):
         return TrainLora.fingerprint_inputs(name, retrain)
 
     @classmethod
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: TrainSettings | None) -> str:
+        """For the route `plan`: what will be trained with these widgets."""
+        return TrainLora.describe_plan({"method": FULL, **values}, model, _for_networks(settings))
+
+    @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, save, settings=None, validation=None,
                 **widgets) -> io.NodeOutput:
         job = TrainRequest(dataset, validation, Widgets(**widgets, method=FULL), _for_networks(settings), retrain)
@@ -324,15 +329,15 @@ def describe_training(values: Mapping[str, Any], family: Family | None, settings
     """What a training will be, in one line, before its images are known.
 
     Args:
-        values: the widgets' values; those that come over a link are absent.
+        values: the widgets' values, and the method if it is not a LoRA's; those that come over a link are absent.
         family: that of the linked model; None if it is not known.
     """
     families = [family] if family else [row for row in FAMILIES.values() if row.name != SANDBOX_FAMILY]
     kinds = [values["kind"]] if "kind" in values else list(KINDS)
-    given = {name: values[name] for name in _SETTING if name in values}
+    given = {name: values[name] for name in (*_SETTING, "method") if name in values}
     choices = [(row, Widgets(name="lora", kind=kind, **given)) for row in families for kind in kinds]
-    configs = [preset_config(row, widgets.kind, {**settings.values, **own_settings(widgets, row)})
-               for row, widgets in choices]
+    configs = [preset_config(row, widgets.kind, {
+        "method": widgets.method, **settings.values, **own_settings(widgets, row)}) for row, widgets in choices]
     linked = {name: f"{name.replace('_', ' ')} over a link" for name in FIGURES if name not in values}
     length = {} if "steps" in linked else _word_length(configs[0], choices, settings)
     whose = "" if family else ", by the model's family"

@@ -21,7 +21,7 @@ from ...trainer.memory.fit import Fit, smallest_share
 from ...trainer.memory.measured import free_memory, peak_memory
 from ...trainer.memory.overwritten import keeping_overwritten
 from ...trainer.memory.plan import CONTEXT, GAPS, GIB, WORKSPACE
-from ...trainer.memory.preflight import refusal
+from ...trainer.memory.preflight import refusal, refuse_state
 from ...trainer.memory.step import CPU, META, Attach, StepCount, attach_trained, count_step, let_go
 from ...trainer.models.backbone import Controls
 from ...trainer.models.out_of_memory import describe_share
@@ -191,8 +191,9 @@ def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, s
         text = config.adapter.text_encoder
         if text:
             whole += ", without the text encoder, which is trained too"
+        refused = refuse_state(backbone, config)
         if backbone.device.type == "cpu":
-            return Forecast(whole, share=least)
+            return Forecast(whole, share=least, refusal=refused)
         backbone.unload()  # counting has loaded the text encoder, whose memory would not count as free
         card = Card.of(backbone.device)
         fit = _fit(needed, card.room, least) if config.fit_memory else Fit(least, peak, peak <= card.room)
@@ -200,7 +201,7 @@ def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, s
         known = fit is not UNKNOWN and not text
         return Forecast(f"{whole}; {card.words}: {'without it, this ' if text else ''}{verdict}", share=fit.share,
                         memory=fit.needed - counts[least].weights if known else 0,
-                        refusal=_refusal(fit, config))
+                        refusal=refused or _refusal(fit, config))
     except management.InterruptProcessingException:
         raise
     except TookTooLong:

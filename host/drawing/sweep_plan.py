@@ -62,9 +62,13 @@ class Loras:
         return [[name, tensor_hash(paths.lora_file(name)), model, clip] for name, model, clip in self.below]
 
 
-def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry], files: str) -> Loras:
+def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry], files: str,
+                 compare: Sequence[LoraEntry] = ()) -> Loras:
     """The LoRAs to sweep: a run's checkpoints and named files, on top of the stack; without either, the stack's first
     LoRA, on top of its others.
+
+    Args:
+        compare: LoRAs that are swept as well, each by itself. Their strengths do not count.
 
     Raises UserError if there is none, or if a name matches none.
     """
@@ -75,6 +79,7 @@ def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry], 
     if not swept and entries:
         name = entries.pop(0)[0]
         swept = [(name, paths.lora_file(name))]
+    swept += [(name, paths.lora_file(name)) for name, *_ in compare]
     if not swept:
         raise UserError("there is no LoRA to sweep: link a run or a LORA_STACK, or write names into files.")
     return Loras(tuple(dict.fromkeys(swept)), tuple(entries))

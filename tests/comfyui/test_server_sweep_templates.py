@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ def shortened(name):
         kind = node["class_type"].removeprefix("LoraBootstrap_")
         node["inputs"] |= {
             "TrainLora": {"name": "short_sweep", "steps": 10, "batch_size": 2},
+            "FineTune": {"name": "short_tuned", "steps": 2, "batch_size": 1},
             "TrainSettings": {"save_every": 2, "validate_every": 2},
             **dict.fromkeys(("KSampler", "StrengthGrid", "CheckpointSweep"), {"steps": 2})}.get(kind, {})
     return graph
@@ -61,3 +63,22 @@ def test_after_a_restart_no_template_draws_a_cell_again(server):
     before = drawn()
     server.restart()
     assert drawn() == before
+
+
+FINE_TUNE = "6 Fine-tune and extract"
+
+
+def test_the_template_of_a_fine_tune_extracts_a_lora_and_draws_it_beside_the_fine_tune(server, tab):
+    graph = shortened(FINE_TUNE)
+    (train,), (grid,), (extract,) = (ids(graph, kind) for kind in ("FineTune", "StrengthGrid", "ExtractLora"))
+    result = tab.run(graph)
+    assert result.status == "success", result.error
+    told = [m.data for m in tab.messages if m.type == "lora_bootstrap.sweep" and m.data["node"] == grid]
+    assert (told[-1]["done"], told[-1]["failed"], told[-1]["total"]) == (9, 0, 9), "base, fine-tune and LoRA"
+    manifest = json.loads((server.base / "output" / "sweeps" / told[-1]["name"] / "manifest.json").read_text())
+    loras = next(axis["choices"] for axis in manifest["axes"] if axis["name"] == "checkpoint")
+    assert [Path(choice["facts"]["lora"]).parts[0] for choice in loras] == ["short_tuned", "extracted"]
+    (report,) = [text["text"] for text in tab.of_type("progress_text")
+                 if text["node"] == extract and "Saved as" in text["text"]][-1:]
+    assert "of rank 4 to 16" in report and "The error over all is" in report
+    assert tab.run(graph).executed == (), "nothing has changed"

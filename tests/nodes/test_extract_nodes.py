@@ -56,6 +56,13 @@ def test_a_preset_takes_the_place_of_the_nodes_values(files):
     assert "rank 12" in report, "64 is more than the layer has"
 
 
+def test_the_card_is_left_free_where_the_cpu_is_asked_for(files, monkeypatch):
+    asked = []
+    monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: asked.append(1) or torch.device("cpu"))
+    assert "Extracted 1 layer" in extract(tuned_file="tuned", base_file="base", device="cpu")[2] and asked == []
+    assert "Extracted 1 layer" in extract(tuned_file="tuned", base_file="base")[2] and asked == [1]
+
+
 def test_a_side_that_is_missing_or_given_twice_is_refused_by_its_inputs(files):
     for values, words in (({"base_file": "base"}, "neither is given of model and tuned_file"),
                           ({"tuned_file": "tuned"}, "neither is given of base and base_file"),

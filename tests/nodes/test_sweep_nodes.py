@@ -487,6 +487,18 @@ def test_a_run_gives_its_checkpoints_and_files_come_besides(host):
         choose_loras(None, "all", [], "\n# ink")
 
 
+def test_loras_to_compare_are_columns_beside_the_stacks_first_and_not_part_of_each_others_cells():
+    other = "akane/akane-step000100.safetensors"
+    sweep = grid(files="", LORA_STACK=[("ink.safetensors", 1.0, 1.0)], compare=[(other, 0.5, 0.5)],
+                 strengths="1", prompts="akane", seeds="1")[0]
+    assert [choice.facts["lora"] for choice in sweep.axes[1].choices] == ["ink.safetensors", other]
+    assert sweep.shared["stack"] == [] and len(sweep.cells) == 2 and len(sweep.references) == 1
+    for cell in sweep.cells:
+        np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell))
+    alone = values(files="", compare=[(other, 1.0, 1.0)])
+    assert {cell.facts["lora"] for cell in alone[0].cells} == {other}
+
+
 # -- a LoRA that is in the linked model --------------------------------------------------------------------------------
 
 
@@ -1019,7 +1031,7 @@ def test_an_axis_that_is_chosen_makes_the_automatic_one_give_way(tmp_path, files
 def values(**inputs):
     given = {**WIDGETS, **inputs}
     return SweepValues.execute(**{name: given[name] for name in OF_VALUES}, run=given.get("run"),
-                               LORA_STACK=given.get("LORA_STACK"))
+                               LORA_STACK=given.get("LORA_STACK"), compare=given.get("compare"))
 
 
 def own_graph(**nodes):

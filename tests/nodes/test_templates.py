@@ -41,6 +41,7 @@ BOOTSTRAP = ["8 Bootstrap in parts - 1 pick 16", "8 Bootstrap in parts - 2 pick 
 REPAIR = "8 Bootstrap in parts - repair one image"
 SWEEPS = ["6 Compare - checkpoint sweep", "6 Compare - score and pick", "6 Compare - seed sweep",
           "6 Compare - strength grid"]
+FINE_TUNE = "6 Fine-tune and extract"
 STACKS = ["7 Stack LoRAs - check and mend a conflict", "7 Stack LoRAs"]
 START = ["1 Start here", "1 Start here (your model)"]
 XL, NETWORK = "(SDXL)", "(diffusion model)"
@@ -58,7 +59,8 @@ PANELS = {kind.removeprefix("LoraBootstrap_") for kind in PANEL_WIDGETS}
 GROUPS = {**dict.fromkeys([*START, *REAL[:2], *EDIT, "4 Bootstrap a character"], 4),
           "8 Bootstrap in parts - 3 character LoRA": 2,
           "8 Bootstrap in parts - seed sweep": 2, "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
-          "7 Stack LoRAs": 4, "7 Stack LoRAs - check and mend a conflict": 5}
+          "7 Stack LoRAs": 4, "7 Stack LoRAs - check and mend a conflict": 5,
+          FINE_TUNE: 5}
 """Of templates that have not three."""
 each_template = pytest.mark.parametrize("name", NAMES)
 each_bootstrap_template = pytest.mark.parametrize("name", BOOTSTRAP)
@@ -78,8 +80,8 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == sorted([*START, *BOOTSTRAP, REPAIR, *REAL, *EDIT, *STACKS, *SWEEPS, "5 Prepare and tag a dataset",
-                            *TRAINING])
+    assert NAMES == sorted([*START, *BOOTSTRAP, REPAIR, *REAL, *EDIT, *STACKS, *SWEEPS, FINE_TUNE,
+                            "5 Prepare and tag a dataset", *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -247,7 +249,7 @@ def generated_notes():
     notes = {f"3 Train a character LoRA ({form.name})": real.train_note(form) for form in real.FORMS.values()}
     notes |= {name: bootstrap.note_of(name) for name in NAMES if name[0] in "48" and name not in edit} | edit
     notes |= {form.name: form.note for form in generator("make_start_templates").FORMS}
-    for task in ("training", "sweep", "stack"):
+    for task in ("training", "sweep", "finetune", "stack"):
         notes |= generator(f"make_{task}_templates").NOTES
     return {name: graphs().readable(text) for name, text in notes.items()}
 
@@ -729,12 +731,23 @@ def test_the_note_of_an_edit_template_says_how_to_use_a_service_and_which_model_
         assert word in text
 
 
+def test_the_lora_is_extracted_from_the_checkpoint_that_was_picked_and_drawn_beside_it():
+    graph = api(FINE_TUNE)
+    kinds = {node["class_type"].removeprefix("LoraBootstrap_"): key for key, node in graph.items()}
+    extract, grid, pick = (only(graph, kind) for kind in ("ExtractLora", "StrengthGrid", "PickCheckpoint"))
+    assert (extract["model"], extract["base"]) == ([kinds["PickCheckpoint"], 3], [kinds["LoadSandbox"], 0])
+    assert (grid["LORA_STACK"], grid["compare"]) == ([kinds["PickCheckpoint"], 1], [kinds["ExtractLora"], 0])
+    assert (pick["run"], pick["which"]) == ([kinds["FineTune"], 1], "final")
+    assert "run" not in grid and grid["strengths"] == "1" and grid["without"], "the base is the first column"
+
+
 @each_template
 def test_at_most_fifteen_boxes_are_in_view(name):
     assert len(running(ui(name))) <= 15
 
 
-@pytest.mark.parametrize("name", [*TRAINING, *REAL[2:], "5 Prepare and tag a dataset", *SWEEPS, "7 Stack LoRAs"])
+@pytest.mark.parametrize("name", [*TRAINING, *REAL[2:], "5 Prepare and tag a dataset", *SWEEPS, FINE_TUNE,
+                                  "7 Stack LoRAs"])
 def test_a_template_is_read_without_zooming(name):
     """The front end fits a template into three quarters of its window; its text is 14 pixels high at full size."""
     graph = ui(name)

@@ -195,6 +195,18 @@ def score(page: Image.Image) -> None:
     put(page, scene("hinata", framing="upper body", background="sunset"), (412, 66), 176, "#e2a400")
 
 
+def factors(page: Image.Image) -> None:
+    """A large matrix, her in coarse pixels, becomes a tall one and a wide one."""
+    page.paste("#f2b134", (0, 0, SIZE[0], HIGH))
+    her = draw_once(scene("akane", framing="close-up", background="sunset"), 280)
+    coarse = her.resize((14, 14), Image.Resampling.BOX)
+    page.paste(coarse.resize((280, 280), Image.Resampling.NEAREST), (14, 14))
+    point(page, 304, COLOURS["6"], size=26)
+    tall, wide = (coarse.crop(box) for box in ((6, 0, 8, 14), (0, 6, 14, 8)))
+    page.paste(tall.resize((40, 280), Image.Resampling.NEAREST), (366, 14))
+    page.paste(wide.resize((168, 40), Image.Resampling.NEAREST), (420, 14))
+
+
 def stack(page: Image.Image) -> None:
     """A character and a style make one image."""
     put(page, scene("kuro", framing="upper body"), (12, 70), 160)
@@ -268,6 +280,7 @@ THUMBNAILS = {
     "6 Compare - score and pick": Thumbnail("Score and pick", score),
     "6 Compare - seed sweep": Thumbnail("Seeds", seeds),
     "6 Compare - strength grid": Thumbnail("Strengths", strengths),
+    "6 Fine-tune and extract": Thumbnail("Fine-tune, extract", factors),
     "7 Stack LoRAs": Thumbnail("Stack LoRAs", stack),
     "7 Stack LoRAs - check and mend a conflict": Thumbnail("Mend a conflict", conflict),
     "8 Bootstrap in parts - 1 pick 16": Thumbnail("Part 1: pick 16", count("momo", 4, 4, "16", "#b8577f")),

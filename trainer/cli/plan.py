@@ -12,6 +12,10 @@ from .terminal.console import Console
 
 GIB = 2**30
 PLACES = ("comfyui", "command-line")
+LORA, FULL = "lora", "full"
+METHODS = (LORA, FULL)
+TRAINABLE = ("fp32", "bf16")
+"""Precisions of a base that a fine-tune can start from."""
 OFFLOADED = {"comfyui": "ComfyUI keeps weights in RAM by itself as the card needs it",
              "command-line": "hold blocks in RAM with --set offload_blocks={share:g}"}
 """How the weights of blocks come to be in RAM, by place."""
@@ -23,6 +27,7 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("base", help="a family such as sdxl, flux, z-image or qwen-image, a diffusers folder, or a "
                          ".safetensors file; only its header is read")
     command.add_argument("--kind", default="character", help="selects the family's preset (%(default)s)")
+    command.add_argument("--method", default=LORA, help="lora, or full for a fine-tune of all weights (%(default)s)")
     command.add_argument("--resolution", type=int, help="side of the images' square, in pixels; default: the family's")
     command.add_argument("--batch", type=int, help="images per batch; default: the preset's")
     command.add_argument("--rank", type=int, help="size of the LoRA; default: the preset's")
@@ -30,7 +35,8 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpointing", action="store_true", help="recompute in the backward pass: slower, smaller")
     command.add_argument("--precision", help="precision of the base's weights on the card: fp32, bf16, fp8, int8 or "
                          "nf4; default: fp8 for a file in fp8 in comfyui, else bf16, as it is loaded")
-    command.add_argument("--optimizer", help="adamw, adamw8bit, adamw_bf16, adafactor or prodigy; default: adamw")
+    command.add_argument("--optimizer", help="adamw, adamw8bit, adamw_bf16, adafactor or prodigy; default: adamw, "
+                         "adafactor in a fine-tune")
     command.add_argument("--images", type=int, help="images in the dataset, which the steps follow; default: as many "
                          "as the preset is for")
     command.add_argument("--vram", type=float, default=12, help="memory of the card, in GB (%(default)s)")
@@ -54,13 +60,18 @@ def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]
     family = shape_family(base.shape)
     preset = kind_preset(family, options.kind)
     images = options.images or preset.images or FEW
-    trained = preset.text_encoder_learning_rate is not None
+    full = options.method == FULL
+    trained = preset.text_encoder_learning_rate is not None and not full
     trains_text = trained and base.shape.name in CLIPS
     config = preset_config(family, options.kind, {
-        "adapter.text_encoder": trains_text, "steps": steps_for(preset, images), **settings,
+        **({"method": FULL} if full else {}), "adapter.text_encoder": trains_text,
+        "steps": steps_for(preset, images), **settings,
         "gradient_checkpointing": options.checkpointing})
     console.say(f"counting a step of {base.shape.title} without its weights; the first time this may take a minute ...")
-    plan = make_plan(base, config, options.precision or _loaded_precision(base, options), options.vram, images)
+    precision = options.precision or _loaded_precision(base, options)
+    check(not full or precision in TRAINABLE, "the precision of the base", precision, f"{' or '.join(TRAINABLE)} for a "
+          "fine-tune. Plan with the model in 16 bits, or a LoRA")
+    plan = make_plan(base, config, precision, options.vram, images)
     notes = [base.note] if base.note else []
     if trained and not trains_text:
         notes.append("without the text encoder, which the preset trains too")
@@ -79,6 +90,12 @@ def _loaded_precision(base: Any, options: argparse.Namespace) -> str:
 
 
 def check_plan(options: argparse.Namespace) -> None:
+    check_choice("--method", options.method, METHODS)
+    for name in ("rank", "layers") if options.method == FULL else ():
+        value = getattr(options, name)
+        check(value is None, f"--{name}", value, "left out with --method full, which trains all weights")
+    check(options.method != FULL or options.precision in (None, *TRAINABLE), "--precision", options.precision,
+          f"{' or '.join(TRAINABLE)} with --method full: packed weights cannot be trained")
     for name in ("batch", "images"):
         value = getattr(options, name)
         check(value is None or 1 <= value <= 1_000_000, f"--{name}", value, "from 1 to 1000000")
@@ -95,15 +112,16 @@ def check_plan(options: argparse.Namespace) -> None:
 def plan_lines(title: str, plan: Any, vram: float, place: str, notes: Sequence[str] = ()) -> list[str]:
     """What the command says to people; `notes` say what is not counted."""
     asked, config = plan.asked, plan.asked.config
-    data, adapter, count = config.data, config.adapter, plan.asked.count
+    data, count, full = config.data, plan.asked.count, config.method == FULL
     resident = "VAE is" if asked.resident else "text encoders and VAE are"
     lines = [
-        f"{title}, {data.resolution} px, batch {data.batch_size}, rank {adapter.rank} on {adapter.layers} "
-        f"({count.modules} layers, {count.parameters / 1e6:.1f} M parameters), {config.optimizer.name}, "
+        f"{title}, {data.resolution} px, batch {data.batch_size}, {trained_words(config, count)}, "
+        f"{config.optimizer.name}, "
         f"{asked.precision} base, {'with' if config.gradient_checkpointing else 'without'} gradient checkpointing",
-        f"weights      {gib(count.weights)}",
+        *([] if full else [f"weights      {gib(count.weights)}"]),
         *([f"text encoder {gib(asked.resident)}, trained too"] if asked.resident else []),
-        f"LoRA         {gib(count.adapter)}, with the optimizer's state {gib(count.adapter + count.state)}",
+        f"{'weights     ' if full else 'LoRA        '} {gib(count.adapter)}, with the optimizer's state "
+        f"{gib(count.adapter + count.state)}",
         f"activations  {gib(count.activations)}",
         f"peak         about {gib(asked.peak)} ({resident} moved off); on the card about {gib(asked.needed)}",
         *notes,
@@ -113,14 +131,27 @@ def plan_lines(title: str, plan: Any, vram: float, place: str, notes: Sequence[s
         lines.append(f"largest batch that fits: {plan.largest_batch}")
     lines += [f"time         {name}: about {duration(seconds)} a step, {duration(seconds * config.steps)} for "
               f"{config.steps} steps" for name, seconds in plan.seconds.items()]
-    lines.append(f"disk         about {gib(plan.disk)} for LoRA files and training state")
-    lines.append(f"RAM          about {gib(plan.ram)}")
+    lines.append(f"disk         about {gib(plan.disk)} for {'the differences' if full else 'LoRA files'} and training "
+                 "state")
+    lines.append(f"RAM          about {gib(plan.ram)}{', with the base as it was' if full else ''}")
     lines.append(f"These are predictions, counted for {place}; docs/memory.md says how well they do.")
     return lines
 
 
+def trained_words(config: Any, count: Any) -> str:
+    """What is trained, and of what size."""
+    if config.method == FULL:
+        return f"fine-tune of all weights ({count.parameters / 1e6:.1f} M parameters)"
+    adapter = config.adapter
+    return (f"rank {adapter.rank} on {adapter.layers} ({count.modules} layers, {count.parameters / 1e6:.1f} M "
+            "parameters)")
+
+
 def verdict(plan: Any, vram: float) -> str:
     """Whether and how the training fits a card with `vram` GB."""
+    if plan.fits is None and plan.asked.config.method == FULL:
+        return (f"does not fit {vram:g} GB, even with gradient checkpointing and weights in bf16: lower --resolution "
+                "or --batch, or train a LoRA")
     if plan.fits is None:
         return (f"does not fit {vram:g} GB, even with gradient checkpointing, fp8 base and all blocks in RAM: lower "
                 "--resolution or --batch")

@@ -294,5 +294,5 @@ def _report(work: _Work, lora: LoraWeights, path: Path) -> Report:
     notes = [*work.skipped.notes(work.settings)]
     if lora.beside:
         notes.append(f"Differences of biases and norms are kept whole ({len(lora.beside)}).")
-    return Report("Extracted", f"what {work.tuned.title} changes", tuple(work.rows), path.stat().st_size, work.dropped,
+    return Report("Extracted", "the whole difference", tuple(work.rows), path.stat().st_size, work.dropped,
                   tuple(notes))

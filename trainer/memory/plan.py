@@ -213,10 +213,12 @@ def _cheaper(asked: Estimate, estimate: Estimator, card: int, shape: Shape) -> I
     if halved != asked.precision:
         yield estimate(asked.config, halved, asked.recompute)
         yield _recomputed(asked.config, asked.precision, asked.recompute, estimate, card)
-    last = asked
-    for precision in (halved, *([] if halved in PACKED else ["fp8"])):
+    last, full = asked, asked.config.method == FULL
+    for precision in (halved, *([] if halved in PACKED or full else ["fp8"])):
         last = _recomputed(asked.config, precision, asked.recompute, estimate, card)
         yield last
+    if full:
+        return  # what is trained is neither packed nor in RAM
     yield _offloaded(replace(last, blocks=block_shares(shape)), card)
 
 

@@ -12,13 +12,16 @@ from ..common.errors import UserError
 from ..common.events import Events, Progress, Warned
 from ..models.backbone import Backbone
 from ..models.out_of_memory import describe_share
+from ..models.ram import refuse_ram
 from ..training.config import FULL, TrainConfig
 from ..training.events import RunStarted
 from ..training.runs import settle_precision
+from ..training.trained.network import TYPES
 from .bases import find_shape
 from .fit import Fit, smallest_share
 from .measured import free_memory
 from .plan import GAPS, GIB, PACKED, Estimate, block_shares, count_published
+from .step import state_bytes, stepped_shape
 from .text import Clip, count_encoders
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ def fitted(events: Events, backbone: Backbone, config: TrainConfig) -> Events:
     with closing(events):
         for event in events:
             yield event
+            if isinstance(event, RunStarted) and (refused := refuse_state(backbone, config)):
+                raise UserError(refused)
             if isinstance(event, RunStarted) and config.fit_memory and backbone.device.type == "cuda":
                 yield from _fit(backbone, config)
 
@@ -88,6 +93,20 @@ def _precision(backbone: Any) -> str:
     if backbone.precision != "auto":
         return str(backbone.precision)
     return "fp32" if backbone.network.dtype == torch.float32 else "bf16"
+
+
+def refuse_state(backbone: Backbone, config: TrainConfig) -> str:
+    """Why a fine-tune that has its weights must not go on; "" if RAM has room for the copy of the training state that
+    is saved, and on the CPU for the optimizer's state itself."""
+    if config.method != FULL or not config.fit_memory:
+        return ""
+    config = settle_precision(config, backbone)
+    parameters = list(backbone.network.parameters())
+    weights = sum(parameter.numel() for parameter in parameters) * TYPES[config.precision].itemsize
+    state = sum(state_bytes(config.optimizer.name, stepped_shape(parameter, config)) for parameter in parameters)
+    return refuse_ram(weights + state * (2 if backbone.device.type == "cpu" else 1),
+                      "the training state that is saved, with the optimizer's, takes",
+                      "choose optimizer adafactor, or train a LoRA. With fit_memory off, RAM is not checked")
 
 
 def refusal(fit: Fit) -> str:

@@ -190,7 +190,7 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         let_go(network)
         adapter = sum(map(_size, parameters))
         weights = counter.now - adapter
-        state = sum(state_bytes(config.optimizer.name, _stepped_shape(parameter, config)) for parameter in parameters)
+        state = sum(state_bytes(config.optimizer.name, stepped_shape(parameter, config)) for parameter in parameters)
         gradients = adapter if config.method == FULL and config.accumulation_steps > 1 else 0
         held = torch.empty(state + gradients, dtype=torch.uint8)
         for parameter in parameters if config.method == FULL else ():
@@ -204,7 +204,7 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         movable=_movable(network), **vars(counter.work))
 
 
-def _stepped_shape(parameter: Tensor, config: TrainConfig) -> torch.Size:
+def stepped_shape(parameter: Tensor, config: TrainConfig) -> torch.Size:
     """The shape in which the optimizer is given a parameter."""
     matrix = config.method == FULL and OPTIMIZERS[config.optimizer.name].factored and parameter.ndim > 2
     return torch.Size((len(parameter), parameter[0].numel())) if matrix else parameter.shape

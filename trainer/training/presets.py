@@ -126,18 +126,21 @@ FIGURES: Mapping[str, tuple[str, Callable[[TrainConfig], float], Callable[[float
     "resolution": ("{} px", lambda config: config.data.resolution, "{:g}".format),
 }
 """What a training is described by: words, the figure, and how it is written."""
+OF_FULL = {"rank": "fine-tune", "alpha": "all weights"}
+"""The words for figures of a LoRA, in a fine-tune."""
 
 
 def word_figures(configs: Sequence[TrainConfig], instead: Mapping[str, str] | None = None) -> str:
-    """`rank 8 · alpha 8 · rate 1.5e-3 · 200 steps · batch 8 · 64 px`; if several trainings may be meant, the range
-    of each figure.
+    """`rank 8 · alpha 8 · rate 1.5e-3 · 200 steps · batch 8 · 64 px`, or `fine-tune · all weights · rate ...`; if
+    several trainings may be meant, the range of each figure.
 
     Args:
         instead: words for figures, by their names in `FIGURES`, that the settings do not decide.
     """
     words = {name: template.format(_word_span([of(config) for config in configs], write))
              for name, (template, of, write) in FIGURES.items()}
-    return " · ".join((words | dict(instead or {})).values())
+    full = OF_FULL if all(config.method == FULL for config in configs) else {}
+    return " · ".join((words | dict(instead or {}) | full).values())
 
 
 def _word_span(values: Sequence[float], write: Callable[[float], str]) -> str:

@@ -18,13 +18,13 @@ from lora_bootstrap.nodes.prepare import PrepareDataset
 from lora_bootstrap.nodes.sampling import SamplingByModel
 from lora_bootstrap.nodes.settings import TrainSettingsNode
 from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid
-from lora_bootstrap.nodes.train import TrainLora
+from lora_bootstrap.nodes.train import FineTune, TrainLora
 from lora_bootstrap.trainer.models.families import FAMILIES
 
 from ...helpers.asking import ask, sent_as_json
 
 CLASSES = (AuditDataset, EditTags, PrepareDataset, SamplingByModel, TrainSettingsNode, CheckpointSweep, StrengthGrid,
-           TrainLora)
+           TrainLora, FineTune)
 SANDBOX = {"node": "LoraBootstrap_LoadSandbox", "values": {"picture": "akane"}}
 UNTOUCHED = {"kind": "character", "steps": 0, "rank": 0, "alpha": 0.0, "learning_rate": 0.0, "batch_size": 0,
              "resolution": 0, "epochs": 0, "trigger": "", "name": "my_lora"}
@@ -52,6 +52,13 @@ def loader(name, **values):
 def test_zeros_are_told_as_the_preset_that_the_training_will_use():
     assert plan("TrainLora", UNTOUCHED | {"steps": 200}, SANDBOX) == (
         "will train: rank 8 · alpha 8 · rate 1.5e-3 · 200 steps · batch 8 · 64 px")
+
+
+def test_a_fine_tune_is_told_without_a_rank_at_its_own_rate_and_batch():
+    values = {name: value for name, value in UNTOUCHED.items() if name not in ("rank", "alpha")}
+    assert plan("FineTune", values | {"steps": 200, "optimizer": "adafactor"}, SANDBOX, {"conv_rank": 4}) == (
+        "will train: fine-tune · all weights · rate 2e-4 · 200 steps · batch 2 · 64 px")
+    assert "fine-tune · all weights · rate 4e-6 · 100 epochs · batch 2 · " in plan("FineTune", values | {"epochs": 100})
 
 
 def test_own_values_and_linked_settings_are_told_as_the_training_takes_them():

@@ -98,3 +98,21 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, error, capsys):
     assert run(*words) == 2
     told = capsys.readouterr().err
     assert error in told and told.count("\n") == 1
+
+
+def test_a_plan_of_a_fine_tune_counts_all_weights_once_and_keeps_them_on_the_card(capsys):
+    assert run("plan", "sandbox", "--method", "full", "--resolution", 64, "--vram", 2, "--json") == 0
+    out, told = capsys.readouterr()
+    facts = json.loads(out)
+    assert facts["adapter"] == 4 * facts["parameters"] > 10_000_000 and facts["weights"] < facts["adapter"] / 100
+    assert (facts["optimizer"], facts["batch"]) == ("adafactor", 2)
+    assert facts["optimizer_state"] < facts["adapter"] / 20 and facts["fits"]["offload"] == 0
+    assert "fine-tune of all weights" in told and "rank" not in told and "with the base as it was" in told
+    assert run("plan", "sandbox", "--method", "full", "--resolution", 64, "--vram", 1.05) == 0
+    assert "or train a LoRA" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("option", "value"), [("--rank", 8), ("--layers", "all"), ("--precision", "fp8")])
+def test_a_plan_of_a_fine_tune_refuses_what_only_a_lora_has(option, value, capsys):
+    assert run("plan", "sandbox", "--method", "full", option, value) == 2
+    assert "with --method full" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from lora_bootstrap.trainer.memory.fit import Fit
 from lora_bootstrap.trainer.memory.measured import peak_memory
 from lora_bootstrap.trainer.memory.plan import GAPS, GIB
 from lora_bootstrap.trainer.memory.preflight import fit_to_card, fitted, words_of
+from lora_bootstrap.trainer.models import ram
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import RunStarted, StepDone
 
@@ -70,6 +71,26 @@ def test_a_network_that_cannot_be_counted_is_trained_all_the_same(backbone, monk
     monkeypatch.setattr(preflight, "free_memory", lambda device: 1)
     backbone.network = torch.nn.Linear(2, 2)
     assert list(fitted((event for event in (STARTED, STEP)), backbone, TrainConfig()))[::3] == [STARTED, STEP]
+
+
+def test_a_fine_tune_whose_state_has_no_room_in_ram_is_not_started(backbone, monkeypatch):
+    backbone.device = torch.device("cpu")
+    config = TrainConfig(method="full", precision="fp32")
+    weights = sum(4 * parameter.numel() for parameter in backbone.network.parameters())
+    for name, needed in (("adamw", weights + 2 * 2 * weights), ("adafactor", None)):
+        settings = config.replace(**{"optimizer.name": name})
+        monkeypatch.setattr(ram, "free_ram", lambda: 2 * weights)
+        if needed is None:
+            assert list(fitted(iter_of(STARTED, STEP), backbone, settings)) == [STARTED, STEP]
+            continue
+        with pytest.raises(UserError, match=f"about {needed / GIB:.1f} GiB of RAM.*choose optimizer adafactor"):
+            list(fitted(iter_of(STARTED, STEP), backbone, settings))
+        monkeypatch.setattr(ram, "free_ram", lambda: 5 * weights)
+        assert list(fitted(iter_of(STARTED, STEP), backbone, settings)) == [STARTED, STEP]
+
+
+def iter_of(*events):
+    return (event for event in events)
 
 
 def test_what_fits_no_way_is_said_with_what_helps():

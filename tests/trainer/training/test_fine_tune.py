@@ -10,6 +10,7 @@ from torch import nn
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.lora.difference import load_difference
 from lora_bootstrap.trainer.lora.layers import read_header
+from lora_bootstrap.trainer.models import ram
 from lora_bootstrap.trainer.models.own_weights import as_before, own_weights
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import CheckpointSaved, Finished, Proved, StepDone, Validated
@@ -76,9 +77,12 @@ def test_a_saved_difference_gives_other_images_at_strength_one_and_the_bases_own
     assert torch.equal(plain, tiny_backbone.generate(["disc"], **ask))
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_a_fine_tune_that_was_broken_off_ends_with_the_same_bits(tiny_backbone, dataset, tmp_path, precision):
-    settings = config(precision=precision)
+@pytest.mark.parametrize("precision, optimizer", [("bf16", "adafactor"), ("fp32", "adafactor"), ("bf16", "adamw8bit")])
+def test_a_fine_tune_that_was_broken_off_ends_with_the_same_bits(
+        tiny_backbone, dataset, tmp_path, precision, optimizer):
+    if optimizer == "adamw8bit":
+        pytest.importorskip("bitsandbytes")
+    settings = config(**{"precision": precision, "optimizer.name": optimizer})
     whole = run(tiny_backbone, dataset, tmp_path / "whole", settings)[-1].path
     events = train(tiny_backbone, dataset, settings, tmp_path / "broken")
     while not (isinstance(event := next(events), StepDone) and event.step == 3):
@@ -103,6 +107,30 @@ def test_a_setting_that_a_fine_tune_cannot_have_is_refused(settings, word):
         config(**settings)
 
 
+def test_a_fine_tune_that_ram_has_no_room_for_is_refused_before_a_weight_is_copied(
+        tiny_backbone, dataset, tmp_path, monkeypatch):
+    copied = []
+    monkeypatch.setattr(type(tiny_backbone), "own_weights", lambda *args: copied.append(1))
+    monkeypatch.setattr(ram, "free_ram", lambda: 1000)
+    with pytest.raises(UserError, match="GiB of RAM, and 0.0 GiB are free. Close other programs, choose precision"):
+        run(tiny_backbone, dataset, tmp_path, config())
+    assert copied == []
+
+
+def test_free_ram_is_the_least_of_the_system_and_its_container(tmp_path, monkeypatch):
+    info, limit, used, stat = (tmp_path / name for name in ("meminfo", "max", "current", "stat"))
+    info.write_text("MemTotal: 99 kB\nMemAvailable:    8000 kB\n")
+    monkeypatch.setattr(ram, "MEMINFO", info)
+    monkeypatch.setattr(ram, "LIMITS", ((limit, used, stat),))
+    assert ram.free_ram() == 8000 * 1024
+    used.write_text("1000")
+    stat.write_text("anon 500\ninactive_file 300\nactive_file 50\n")
+    limit.write_text("max")
+    assert ram.free_ram() == 8000 * 1024
+    limit.write_text("5000")
+    assert ram.free_ram() == 4350, "the system gives up files that it holds"
+
+
 def test_the_preset_of_a_fine_tune_is_its_own(tiny_backbone):
     planned = preset_config(tiny_backbone.family, "character", {"method": "full"})
     assert (planned.optimizer.name, planned.data.batch_size, planned.adapter.text_encoder) == ("adafactor", 2, False)
@@ -120,6 +148,22 @@ def small_network():
 
 def optimizer_of(network, name="adafactor", rate=1e-2):
     return build_optimizer(name, [(list(network.parameters()), rate)], 0.01)
+
+
+def test_adamw8bit_steps_each_gradient_as_it_arrives_with_its_state_in_eight_bits():
+    pytest.importorskip("bitsandbytes")
+    torch.manual_seed(0)
+    fused = nn.Linear(128, 64)
+    plain, x = copy.deepcopy(fused), torch.randn(32, 128)
+    arriving = OnArrival(optimizer_of(fused, "adamw8bit"), 0.0, lambda: None)
+    optimizer = optimizer_of(plain, "adamw8bit")
+    for _ in range(3):
+        fused(x).square().mean().backward()
+        plain(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert all(torch.equal(a, b) for a, b in zip(fused.parameters(), plain.parameters(), strict=True))
+    assert arriving.optimizer.state[fused.weight]["state1"].dtype == torch.uint8
 
 
 @pytest.mark.parametrize("name", ["adafactor", "adamw"])

@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ...common.errors import UserError
 from ...lora.difference import save_difference
 from ...models.backbone import Backbone
 from ...models.devices import to_device
 from ...models.layers import base_modules, kind_of
 from ...models.own_weights import as_before
+from ...models.ram import refuse_ram
 from ...proofs.proof import Proof, tolerance
 from ...proofs.same_text import Probe
 from ...proofs.saved_file import prove_difference
@@ -28,6 +30,13 @@ from .on_arrival import OnArrival
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Precision of a run → type of the weights that it trains."""
+
+
+def check_ram(needed: int) -> None:
+    """Raises UserError if RAM has no room for the weights that are trained and the copy of them that is saved."""
+    if refusal := refuse_ram(needed, "the weights that are trained, and their copy for the training state, take",
+                             "choose precision bf16, or train a LoRA. With fit_memory off, RAM is not checked"):
+        raise UserError(refusal)
 
 
 class NetworkHandle:
@@ -61,6 +70,9 @@ class NetworkTraining:
         self._backbone, self._config, self._changed = backbone, config, changed
         self._optimizer: OnArrival | None = None
         self._stack = ExitStack()
+        if config.fit_memory:
+            weights = sum(parameter.numel() for parameter in backbone.network.parameters())
+            check_ram(2 * weights * TYPES[config.precision].itemsize)
         before = self._stack.enter_context(backbone.own_weights(TYPES[config.precision]))
         handle = NetworkHandle(backbone.network, before)
         self.handles = {backbone.network_prefix: handle}
