@@ -131,6 +131,7 @@ class TrainLora(io.ComfyNode):
 
 
 FULL_OPTIMIZERS = tuple(name for name, row in OPTIMIZERS.items() if row.alone)
+OF_LORAS = ("optimizer.text_encoder_learning_rate", "optimizer.max_norm", "optimizer.ema_decay")
 DIFFERENCE, WHOLE = "difference", "difference and model"
 
 
@@ -199,8 +200,8 @@ class FineTune(io.ComfyNode):
 def _for_networks(settings: TrainSettings | None) -> TrainSettings:
     """Without what concerns LoRAs only."""
     values = settings.values if settings else {}
-    return TrainSettings({name: value for name, value in values.items() if not name.startswith("adapter.")
-                          and name != "optimizer.text_encoder_learning_rate"})
+    return TrainSettings({name: value for name, value in values.items()
+                          if not name.startswith("adapter.") and name not in OF_LORAS})
 
 
 def save_whole_model(model: Any, difference: Path) -> Path:

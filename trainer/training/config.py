@@ -172,6 +172,9 @@ class TrainConfig:
               "gradients of all weights at once")
         for name, value in (("adapter.text_encoder", self.adapter.text_encoder), ("compile", self.compile)):
             check(not value, name, value, "off in a fine-tune, which trains the network's own weights only")
+        for name in ("max_norm", "ema_decay"):
+            check(getattr(self.optimizer, name) == 0, name, getattr(self.optimizer, name),
+                  "0 in a fine-tune: it is for the weights of a LoRA")
         check(self.offload_blocks == 0, "offload_blocks", self.offload_blocks,
               "0 in a fine-tune: weights that are trained stay on the card")
 

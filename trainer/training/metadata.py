@@ -14,6 +14,7 @@ from typing import Any
 
 from ..models.families import Family
 from .config import FULL, TrainConfig
+from .optimizers import OPTIMIZERS, OptimizerConfig
 
 BASE_VERSIONS = {"stable-diffusion-v1": "sd_v1", "stable-diffusion-xl-v1-base": "sdxl_base_v1-0"}
 """kohya's ss_base_model_version by modelspec.architecture; for others it is the family's name."""
@@ -56,6 +57,7 @@ def lora_metadata(
         "lora_bootstrap.lineage": _json(lineage or {}),
         "lora_bootstrap.config": _json(config.to_dict()),
         "lora_bootstrap.family": family.name,
+        "lora_bootstrap.weights": _averaged(config.optimizer),
         "lora_bootstrap.captions": _json(_spread(captions, RECORDED_CAPTIONS)) if captions else "",
     }
     return {key: str(value) for key, value in facts.items() if value not in (None, "")}
@@ -89,6 +91,10 @@ def _kohya(
         "ss_lr_scheduler": optimizer.schedule,
         "ss_lr_warmup_steps": optimizer.warmup_steps,
         "ss_max_grad_norm": optimizer.max_grad_norm,
+        "ss_scale_weight_norms": optimizer.max_norm or None,
+        "ss_noise_offset": config.objective.noise_offset or None,
+        "ss_ip_noise_gamma": config.objective.ip_noise_gamma or None,
+        "ss_debiased_estimation": config.objective.weighting == "debiased" or None,
         "ss_steps": step,
         "ss_max_train_steps": config.steps,
         "ss_epoch": epoch,
@@ -109,6 +115,13 @@ def _kohya(
         if (config.objective.weighting or family.weighting) == "min_snr" else None,
         "ss_tag_frequency": _json({config.name: dict(tags)}),
     }
+
+
+def _averaged(optimizer: OptimizerConfig) -> str:
+    """What the weights are an average of, in words; "" if they are those of the last step."""
+    if optimizer.ema_decay:
+        return f"EMA of the steps, decay {optimizer.ema_decay:g}"
+    return f"average of {optimizer.name}" if OPTIMIZERS[optimizer.name].averages else ""
 
 
 def _modelspec(config: TrainConfig, family: Family) -> dict[str, Any]:

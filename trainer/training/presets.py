@@ -57,10 +57,18 @@ def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None 
         **(_full_settings(family) if (settings or {}).get("method") == FULL else {}),
         **(settings or {}),
     }
-    own_rate = OPTIMIZERS[name].rate if (name := values.get("optimizer.name")) in OPTIMIZERS else None
-    if own_rate is not None and "optimizer.learning_rate" not in (settings or {}):
-        values["optimizer.learning_rate"] = own_rate  # the presets' rates are for optimizers that follow them
-    return TrainConfig().replace(**values)
+    return TrainConfig().replace(**{**values, **_optimizers_own(values), **(settings or {})})
+
+
+def _optimizers_own(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What an optimizer starts from in place of the preset's rates and schedule, which are for AdamW."""
+    row = OPTIMIZERS.get(values.get("optimizer.name", ""))
+    if row is None:
+        return {}
+    text_rate = values["optimizer.text_encoder_learning_rate"]
+    return {"optimizer.learning_rate": row.rate or row.share * values["optimizer.learning_rate"],
+            "optimizer.text_encoder_learning_rate": text_rate and row.share * text_rate,
+            "optimizer.schedule": row.schedule or values["optimizer.schedule"]}
 
 
 FULL_RATE, FULL_RATES = 4e-6, {"sandbox": 2e-4}

@@ -47,7 +47,11 @@ COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "dat
 steps, and what edit_form comes to by itself. (gradient_checkpointing does not change the weights either, up to
 rounding, but it is in the keys of earlier runs.)"""
 
-LATER = {"compile": False, "method": LORA}
+LATER = {"compile": False, "method": LORA,
+         "optimizer.max_norm": 0.0, "optimizer.ema_decay": 0.0,
+         "objective.loss": "squared", "objective.huber_delta": 0.1, "objective.huber_schedule": "exponential",
+         "objective.noise_offset": 0.0, "objective.ip_noise_gamma": 0.0,
+         "objective.min_timestep": 0.0, "objective.max_timestep": 1.0}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")

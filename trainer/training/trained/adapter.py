@@ -21,6 +21,7 @@ from .. import adapters
 from ..config import TrainConfig
 from ..feed import derived_seed
 from ..optimizers import OPTIMIZERS, build_optimizer
+from ..step.max_norm import limit_norms
 
 TEXT_BLOCKS = ("layers",)
 
@@ -62,6 +63,11 @@ class AdapterTraining:
         limit = self._config.optimizer.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True).float()
         return to_device(norm, self._backbone.device)
+
+    def limit(self) -> None:
+        if limit := self._config.optimizer.max_norm:
+            for handle in self.handles.values():
+                limit_norms(handle.trained().values(), limit)
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         trained = _by_part({prefix: handle.trained() for prefix, handle in self.handles.items()})
