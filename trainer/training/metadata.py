@@ -19,6 +19,8 @@ from .optimizers import OPTIMIZERS, OptimizerConfig
 BASE_VERSIONS = {"stable-diffusion-v1": "sd_v1", "stable-diffusion-xl-v1-base": "sdxl_base_v1-0"}
 """kohya's ss_base_model_version by modelspec.architecture; for others it is the family's name."""
 
+LINEAGE, WEIGHTS = "lora_bootstrap.lineage", "lora_bootstrap.weights"
+"""Metadata: what a file was made from, and of what its weights are an average."""
 RECORDED_CAPTIONS = 8
 PREDICTIONS = {"eps": "epsilon", "v": "v"}
 """modelspec.prediction_type by objective; flow models have none."""
@@ -54,10 +56,10 @@ def lora_metadata(
         "ss_training_finished_at": time.time(),
         "lora_bootstrap.base_hash": base_fingerprint,
         "lora_bootstrap.dataset_hash": dataset_fingerprint,
-        "lora_bootstrap.lineage": _json(lineage or {}),
+        LINEAGE: _json(lineage or {}),
         "lora_bootstrap.config": _json(config.to_dict()),
         "lora_bootstrap.family": family.name,
-        "lora_bootstrap.weights": _averaged(config.optimizer),
+        WEIGHTS: _averaged(config.optimizer),
         "lora_bootstrap.captions": _json(_spread(captions, RECORDED_CAPTIONS)) if captions else "",
     }
     return {key: str(value) for key, value in facts.items() if value not in (None, "")}

@@ -3,6 +3,7 @@
     <root>/<run>/<run>.safetensors              the LoRA, once the run is finished; it keeps its name if the folder
                                                 is renamed
                  <run>-step000100.safetensors   checkpoints
+                 <run>-average000100-000400.safetensors   averages of some
                  run.json                       what the run is, and how far it got
                  metrics.jsonl                  one JSON object per line
                  images.json                    names and captions of what it is trained on
@@ -166,6 +167,16 @@ class Run:
         if self.finished:
             steps[self.step] = self.final_path
         return sorted(steps.items())
+
+    def average_path(self, first: int, last: int) -> Path:
+        """Where an average of checkpoints from the one step to the other goes."""
+        return self.folder / f"{self.stem}-average{first:06d}-{last:06d}.safetensors"
+
+    def averages(self) -> list[tuple[int, Path]]:
+        """(last step, path) of the averages of checkpoints that exist, by step."""
+        pattern = re.compile(re.escape(self.stem) + r"-average\d+-(\d+)(-\d+)?\.safetensors")
+        return sorted((int(match[1]), path) for path in self.folder.iterdir()
+                      if (match := pattern.fullmatch(path.name)))
 
     @property
     def proofs(self) -> tuple[Proof, ...]:
