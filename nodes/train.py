@@ -152,7 +152,8 @@ class FineTune(io.ComfyNode):
                 *(widget for widget in _widgets("fine_tuned") if widget.id not in ("rank", "alpha")),
                 io.Combo.Input("optimizer", options=list(FULL_OPTIMIZERS), default="adafactor", tooltip=(
                     "Optimizer. adafactor keeps the least beside the weights, adamw8bit (needs bitsandbytes) two bytes "
-                    "a weight, adamw eight. It counts instead of the one in Train Settings.")),
+                    "a weight, adamw eight; lion and came need pytorch-optimizer. It counts instead of the one in "
+                    "Train Settings.")),
                 io.Combo.Input("save", options=[WHOLE, DIFFERENCE], default=WHOLE, tooltip=(
                     "What is saved at the end. difference: what the training adds to the base, which loads like a LoRA "
                     "at any strength. difference and model: the whole diffusion model too, in "

@@ -18,6 +18,21 @@ def test_the_presets_rate_is_not_for_an_optimizer_that_finds_its_own(name, kind)
     assert rate_warning(config.optimizer) == ""
 
 
+@pytest.mark.parametrize("kind", ["style", "character"])
+@pytest.mark.parametrize("family", ["sandbox", "sdxl"])
+def test_lion_takes_a_fifth_of_the_presets_rates_and_a_schedule_free_optimizer_no_schedule(kind, family):
+    plain = preset_config(FAMILIES[family], kind).optimizer
+    lion = preset_config(FAMILIES[family], kind, {"optimizer.name": "lion"}).optimizer
+    assert lion.learning_rate == pytest.approx(plain.learning_rate / 5) and lion.schedule == plain.schedule
+    if plain.text_encoder_learning_rate:
+        assert lion.text_encoder_learning_rate == pytest.approx(plain.text_encoder_learning_rate / 5)
+    free = preset_config(FAMILIES[family], kind, {"optimizer.name": "adamw_schedule_free"}).optimizer
+    assert (free.schedule, free.learning_rate) == ("constant", plain.learning_rate)
+    chosen = {"optimizer.name": "lion", "optimizer.learning_rate": 3e-4, "optimizer.schedule": "rex"}
+    own = preset_config(FAMILIES[family], kind, chosen).optimizer
+    assert (own.learning_rate, own.schedule) == (3e-4, "rex")
+
+
 def test_a_rate_of_the_users_own_is_kept_and_warned_about_if_it_holds_the_optimizer_back():
     config = preset_config(FAMILIES["sdxl"], "style", {"optimizer.name": "prodigy", "optimizer.learning_rate": 1e-4})
     assert config.optimizer.learning_rate == 1e-4
