@@ -299,7 +299,7 @@ def _adafactor(shape: torch.Size) -> int:
 
 def _came(shape: torch.Size) -> int:
     first = 4 * shape.numel()
-    return first + _adafactor(shape) * (2 if len(shape) > 1 else 1)  # the second moment, and the residuals'
+    return first + _adafactor(shape) * (2 if len(shape) > 1 else 1)  # the second moment, and that of the residuals
 
 
 STATE_BYTES: dict[str, Callable[[torch.Size], int]] = {

@@ -122,8 +122,10 @@ def optimizer_of(network, name="adafactor", rate=1e-2):
     return build_optimizer(name, [(list(network.parameters()), rate)], 0.01)
 
 
-@pytest.mark.parametrize("name", ["adafactor", "adamw"])
+@pytest.mark.parametrize("name", ["adafactor", "adamw", "lion", "came"])
 def test_stepping_each_gradient_as_it_arrives_equals_stepping_them_all_at_the_end(name):
+    if name in ("lion", "came"):
+        pytest.importorskip("pytorch_optimizer")
     fused, plain = small_network(), small_network()
     arriving, optimizer = OnArrival(optimizer_of(fused, name), 0.0, lambda: None), optimizer_of(plain, name)
     x = torch.randn(32, 8, generator=torch.Generator().manual_seed(1))
