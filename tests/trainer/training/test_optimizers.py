@@ -64,5 +64,13 @@ def test_factors_stay_between_zero_and_one(name):
     assert all(0 <= rate_factor(name, step, 50, 5, 3) <= 1 for step in range(50))
 
 
+@pytest.mark.parametrize(("name", "kind"), [("adamw_schedule_free", "AdamWScheduleFree"), ("lion", "Lion"),
+                                            ("came", "CAME")])
+def test_a_row_builds_the_optimizer_that_it_names_with_its_decay(name, kind):
+    pytest.importorskip(LIBRARIES[name][0])
+    optimizer = build_optimizer(name, [([torch.nn.Parameter(torch.zeros(1))], 1e-3)], 0.25)
+    assert type(optimizer).__name__ == kind and optimizer.param_groups[0]["weight_decay"] == 0.25
+
+
 def test_every_optimizer_row_has_a_title():
     assert all(row.title for row in OPTIMIZERS.values())

@@ -13,9 +13,11 @@ from lora_bootstrap.trainer.lora.file import Factors, load_lora
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import StepDone
 from lora_bootstrap.trainer.training.loop import train
+from lora_bootstrap.trainer.training.objectives import Loss
 from lora_bootstrap.trainer.training.optimizers import OptimizerConfig
 from lora_bootstrap.trainer.training.runs import read_run, run_key
 from lora_bootstrap.trainer.training.step.averages import Averages, decay_at
+from lora_bootstrap.trainer.training.step.draws import draw_batch
 from lora_bootstrap.trainer.training.step.max_norm import limit_norms
 from lora_bootstrap.trainer.training.trained.average import average_checkpoints
 
@@ -47,7 +49,6 @@ TOGETHER = (
      **LOSSES["min_timestep"], "optimizer.schedule": "rex"},
     {**WEIGHTS["lion"], **WEIGHTS["ema_decay"], **LOSSES["debiased"]},
     {**WEIGHTS["came"], **WEIGHTS["max_norm"], "optimizer.warmup_steps": 2},
-    {"optimizer.name": "adamw_bf16", **WEIGHTS["ema_decay"]},
 )
 LIBRARIES = {"adamw_schedule_free": "schedulefree", "lion": "pytorch_optimizer", "came": "pytorch_optimizer"}
 
@@ -80,17 +81,28 @@ def plain(tiny_backbone, tmp_path_factory):
             load_file(trained(tiny_backbone, data, root, config(steps=2))))
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_option_of_the_loss_changes_noise_times_or_the_cost_of_an_error(name, tiny_backbone):
+    sums = []
+    for settings in ({}, LOSSES[name]):
+        loss = Loss.of(tiny_backbone.family, tiny_backbone.schedule, config(**settings).objective)
+        drawn = draw_batch(loss, 0, 0, (4, 4, 8, 8))
+        cost = loss.per_sample(torch.zeros(4, 4, 8, 8), drawn.noise, drawn.noise, drawn.t)
+        sums.append(torch.stack([cost.mean(), drawn.added.std(), drawn.noise.std(), drawn.t.mean()]))
+    assert (sums[1] / sums[0] - 1).abs().max() > 1e-3
+
+
 def first_loss(backbone, dataset, root, settings):
     with closing(train(backbone, dataset, settings, root)) as events:
         return next(event.loss for event in events if isinstance(event, StepDone))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_an_option_of_the_loss_changes_it(name, plain, tiny_backbone, dataset, tmp_path):
+@pytest.mark.parametrize("name", ["huber", "noise_offset", "ip_noise_gamma"])
+def test_an_option_of_the_loss_changes_that_of_a_step(name, plain, tiny_backbone, dataset, tmp_path):
     assert abs(first_loss(tiny_backbone, dataset, tmp_path, config(**LOSSES[name])) / plain[0] - 1) > 1e-3
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", ["schedule_free", "ema_decay", "max_norm"])
 def test_an_option_of_the_optimizer_changes_what_is_saved(name, plain, tiny_backbone, dataset, tmp_path):
     need(WEIGHTS[name])
     found = load_file(trained(tiny_backbone, dataset, tmp_path, config(steps=2, **WEIGHTS[name])))
@@ -99,13 +111,13 @@ def test_an_option_of_the_optimizer_changes_what_is_saved(name, plain, tiny_back
 
 @pytest.mark.parametrize("settings", TOGETHER, ids=lambda settings: settings["optimizer.name"])
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(settings, tiny_backbone, dataset, tmp_path):
-    """The one that goes on also measures after each step, which may not change what is trained."""
+    """The one that goes on also measures in between, which may not change what is trained."""
     need(settings)
     whole = load_file(trained(tiny_backbone, dataset, tmp_path / "whole", config(**settings)))
-    measured, steps = config(validate_every=1, **settings), iter(range(STEPS))
+    measured, steps = config(validate_every=2, **settings), iter(range(STEPS))
     trained(tiny_backbone, dataset, tmp_path / "parts", measured, validation=dataset,
-            should_stop=lambda: next(steps) == 1)
-    assert read_run(tmp_path / "parts" / "tiny").step == 2
+            should_stop=lambda: next(steps) == 2)
+    assert read_run(tmp_path / "parts" / "tiny").step == 3
     assert same(load_file(trained(tiny_backbone, dataset, tmp_path / "parts", measured, validation=dataset)), whole)
 
 
@@ -118,20 +130,22 @@ def test_an_option_makes_another_run_and_earlier_runs_keep_their_keys(settings):
 # -- averages of the steps ---------------------------------------------------------------------------------------------
 
 
-def test_an_ema_is_the_average_that_its_decay_says_and_the_training_goes_on_with_its_own_weights():
-    weight = torch.nn.Parameter(torch.zeros(3))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_ema_is_the_average_that_its_decay_says_and_the_training_goes_on_with_its_own_weights(dtype):
+    weight = torch.nn.Parameter(torch.zeros(3, dtype=dtype))
     averages, expected = Averages([weight], OptimizerConfig(ema_decay=0.9)), torch.zeros(3)
     for step in range(1, 40):
         with torch.no_grad():
-            weight += step
+            weight += 1 / step
         decay = min(0.9, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * weight.detach()
+        expected = decay * expected + (1 - decay) * weight.detach().float()
         averages.update(step)
     own = weight.detach().clone()
     with pytest.raises(RuntimeError), averages.shown(None):
-        torch.testing.assert_close(weight.detach(), expected)
+        torch.testing.assert_close(weight.detach(), expected.to(dtype))
+        torch.testing.assert_close(averages.tensors()["average.0"], expected)
         raise RuntimeError("a preview failed")
-    assert torch.equal(weight.detach(), own) and not torch.equal(own, expected)
+    assert torch.equal(weight.detach(), own) and not torch.equal(own.float(), expected)
 
 
 def test_the_average_of_a_short_run_forgets_where_it_began():
