@@ -83,7 +83,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure_character(name: str, options: argparse.Namespace, backbone: Any, judge: Judge) -> Iterator[dict[str, Any]]:
     """A row of figures for each arm."""
     character, rank = CHARACTERS[name], options.ranks[0]
-    dataset, seen = _drawings(name, options)
+    dataset, seen = drawings(name, options.images, options.work)
     shared = {"data.trigger": TRIGGER, "data.upscale": True, "steps": options.steps, "adapter.rank": rank,
               "adapter.alpha": float(rank), "adapter.conv_rank": rank, "adapter.text_encoder": False,
               "optimizer.text_encoder_learning_rate": None, "data.batch_size": 8}
@@ -91,22 +91,22 @@ def measure_character(name: str, options: argparse.Namespace, backbone: Any, jud
     whole = preset_config(backbone.family, "character", {
         **shared, "name": f"{name}-whole", "method": "full", "optimizer.learning_rate": options.rate,
         "optimizer.schedule": direct.optimizer.schedule})
-    difference = _train(backbone, dataset, whole, options.work)
+    difference = train_file(backbone, dataset, whole, options.work)
     taken = {f"extracted, rank {rank}": _extract(difference, rank) for rank in options.ranks}
-    files = {BASE: None, DIRECT: _train(backbone, dataset, direct, options.work), WHOLE: difference,
+    files = {BASE: None, DIRECT: train_file(backbone, dataset, direct, options.work), WHOLE: difference,
              **{arm: written.path for arm, written in taken.items()}}
-    scenes = _unseen(character, seen, options.views)
+    scenes = unseen_scenes(character, seen, options.views)
     for arm, file in files.items():
         pictures = draw_scenes(backbone, Arm(arm, "trigger", file, dataset), scenes, character, 0)
         held = {HELD: 1 - taken[arm].report.error ** 2} if arm in taken else {}
         yield {"arm": arm, **figures(pictures, scenes, dataset, judge), **held}
 
 
-def _drawings(name: str, options: argparse.Namespace) -> tuple[Dataset, set[tuple[str, ...]]]:
+def drawings(name: str, images: int, work: Path) -> tuple[Dataset, set[tuple[str, ...]]]:
     """True drawings of the character in random views, captioned without what the trigger stands for; and the views."""
     character, rng = CHARACTERS[name], random.Random(f"drawings-{name}")
-    scenes = [world.sample_scene(rng, character) for _ in range(options.images)]
-    folder = options.work / "drawings" / f"{name}-{options.images}"
+    scenes = [world.sample_scene(rng, character) for _ in range(images)]
+    folder = work / "drawings" / f"{name}-{images}"
     if not folder.is_dir():
         save_samples(folder, [
             (world.draw(scene, 64), join_tags(absorb(world.caption_tags(scene), character.identity)),
@@ -114,7 +114,8 @@ def _drawings(name: str, options: argparse.Namespace) -> tuple[Dataset, set[tupl
     return load_folder(folder), {_view(scene) for scene in scenes}
 
 
-def _unseen(character: world.Character, seen: set[tuple[str, ...]], count: int) -> list[world.Scene]:
+def unseen_scenes(character: world.Character, seen: set[tuple[str, ...]], count: int) -> list[world.Scene]:
+    """Scenes of the character in views that are not among those seen."""
     rng, scenes = random.Random("unseen"), list[world.Scene]()
     while len(scenes) < count:
         scene = world.sample_scene(rng, character)
@@ -127,7 +128,8 @@ def _view(scene: world.Scene) -> tuple[str, ...]:
     return tuple(scene.tag(axis) for axis in world.CONTEXT)
 
 
-def _train(backbone: Any, dataset: Dataset, config: TrainConfig, work: Path) -> Path:
+def train_file(backbone: Any, dataset: Dataset, config: TrainConfig, work: Path) -> Path:
+    """Train under `work`; the path of the LoRA."""
     for event in train(backbone, dataset, config, work / "loras"):
         if isinstance(event, Finished):
             return event.path

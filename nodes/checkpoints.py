@@ -16,11 +16,13 @@ from ..trainer.common.errors import UserError
 from ..trainer.common.schema import read_record
 from ..trainer.stacks.lora_stack import read_strength
 from ..trainer.training.runs import Run, latest_checkpoint, read_run, run_folders
+from ..trainer.training.trained.average import average_checkpoints
 from .schema import node_schema
 from .sockets import LoraModel, LoraRun, LoraStack
 
 NO_RUN = "no run yet"
-WHICH = ("final", "best validation", "step", "picked in a sweep")
+AVERAGE = "average of the last"
+WHICH = ("final", "best validation", "step", "picked in a sweep", AVERAGE)
 PICKED = "picked.json"
 """File in a run's folder: which checkpoint was chosen in the sweep viewer, and at which strength."""
 
@@ -51,7 +53,7 @@ class LoadRun(io.ComfyNode):
         if run is None:  # linked: the run is known only when the node runs
             return float("nan")
         found = named_run(run)
-        stats = [(str(path), path.stat()) for _, path in found.checkpoints()]
+        stats = [(str(path), path.stat()) for _, path in (*found.checkpoints(), *found.averages())]
         return [found.facts["status"], found.facts["step"], [[name, status.st_size, status.st_mtime_ns]
                                                              for name, status in stats]]
 
@@ -67,19 +69,22 @@ class PickCheckpoint(io.ComfyNode):
         return node_schema(
             node_id="LoraBootstrap_PickCheckpoint", display_name="Pick Checkpoint", category=menu.TRAIN,
             description="Picks one LoRA file of a run: the last, the one with the lowest validation loss, the one at a "
-                        "step, or the one picked in a sweep.",
+                        "step, the one picked in a sweep, or an average of the last.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraRun.Input("run"),
                 io.Combo.Input("which", options=list(WHICH), default=WHICH[0], tooltip=(
                     "final: the last step. best validation: the file nearest to the step with the lowest validation "
                     "loss relative to the base model. step: the file nearest to the step below. picked in a sweep: the "
-                    "file and strength chosen with Use this one in the sweep viewer.")),
+                    "file and strength chosen with Use this one in the sweep viewer. average of the last: a new file "
+                    "beside the run's, with the average of its last checkpoints.")),
                 io.Int.Input("step", default=0, min=0, max=1_000_000, tooltip="The step to pick, if which is step."),
                 io.Float.Input("strength", default=1.0, min=-4.0, max=4.0, step=0.05, tooltip=(
                     "Strength at which the LoRA is applied and listed in the stack. Ignored with picked in a sweep.")),
                 io.Model.Input("model", optional=True, tooltip="A model to apply the LoRA to."),
                 io.Clip.Input("clip", optional=True, tooltip="A text encoder to apply the LoRA to."),
+                io.Int.Input("last", default=4, min=2, max=1000, optional=True, tooltip=(
+                    "Number of last checkpoints to average, if which is average of the last.")),
             ],
             outputs=[
                 io.String.Output(display_name="path", tooltip="The LoRA file."),
@@ -95,8 +100,8 @@ class PickCheckpoint(io.ComfyNode):
         return float("nan") if which in (None, WHICH[3]) else ""
 
     @classmethod
-    def execute(cls, run, which, step, strength, model=None, clip=None) -> io.NodeOutput:
-        at, path, strength = choose_checkpoint(read_run(run.folder), which, step, strength)
+    def execute(cls, run, which, step, strength, model=None, clip=None, last=4) -> io.NodeOutput:
+        at, path, strength = choose_checkpoint(read_run(run.folder), which, step, strength, last)
         show_text(f"{path.name} (step {at})", cls.hidden.unique_id)
         lora = lora_outputs(path, strength)
         return io.NodeOutput(lora.path, lora.stack, lora.weights, *apply_or_block(model, clip, path, strength))
@@ -121,12 +126,16 @@ def named_run(name: str) -> Run:
     return read_run(folder)
 
 
-def choose_checkpoint(run: Run, which: str, step: int, strength: float) -> tuple[int, Path, float]:
+def choose_checkpoint(run: Run, which: str, step: int, strength: float, last: int = 4) -> tuple[int, Path, float]:
     """(step, path, strength) from the widgets; what was picked in a sweep brings its own strength. Raises UserError for
     a strength that is not a finite number, and as `pick_checkpoint` does."""
     if which == WHICH[3]:
-        which, step, strength = "step", *picked_in_sweep(run)
-    at, path = pick_checkpoint(run, which, step)
+        at, path, strength = picked_in_sweep(run)
+    elif which == AVERAGE:
+        averaged = average_checkpoints(run, last=last)
+        at, path = averaged.steps[-1], averaged.path
+    else:
+        at, path = pick_checkpoint(run, which, step)
     return at, path, read_strength(strength, path.name)
 
 
@@ -159,19 +168,30 @@ def best_validation_step(run: Run) -> int:
     return min(measured)[1]
 
 
-def picked_in_sweep(run: Run) -> tuple[int, float]:
-    """(step, strength) of what was chosen in the sweep viewer. Raises UserError if nothing was."""
+def picked_in_sweep(run: Run) -> tuple[int, Path, float]:
+    """(step, path, strength) of what was chosen in the sweep viewer. Raises UserError if nothing was."""
     path = run.folder / PICKED
     if not path.is_file():
         raise UserError(f"nothing was picked in a sweep of run {run.name!r} yet; open the viewer of such a sweep and "
                         "press Use this one on a cell.")
     picked = read_record(path, PickedCell, "does not give a step and a strength", "Pick again in the sweep viewer.")
-    return picked.step, picked.strength
+    averages = {file.name: (step, file) for step, file in run.averages()}
+    if picked.step is None and picked.lora not in averages:
+        reason = f"{picked.lora!r} is not in its folder any more" if picked.lora else "step is missing"
+        raise UserError(f"{path} does not give a step and a strength: {reason}. Pick again in the sweep viewer.")
+    at, file = averages.get(picked.lora) or pick_checkpoint(run, "step", picked.step or 0)
+    return at, file, picked.strength
 
 
 @dataclass(frozen=True)
 class PickedCell:
-    """What the sweep viewer saves in a run's picked.json."""
+    """What the sweep viewer saves in a run's picked.json.
 
-    step: int
+    Attributes:
+        step: of a checkpoint; None for an average of some.
+        lora: name of the file; versions before averages did not need it.
+    """
+
     strength: float
+    step: int | None = None
+    lora: str = ""

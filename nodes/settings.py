@@ -14,7 +14,7 @@ from ..host import menu
 from ..trainer.common.errors import UserError
 from ..trainer.models.edit_forms import EDIT_FORMS
 from ..trainer.training.config import ADAPTER_KINDS, LAYER_PRESETS, PRECISIONS, TrainConfig
-from ..trainer.training.objectives import DENSITIES, WEIGHTINGS
+from ..trainer.training.objectives import DENSITIES, HUBER_SCHEDULES, LOSSES, WEIGHTINGS
 from ..trainer.training.optimizers import OPTIMIZERS
 from ..trainer.training.schedules import SCHEDULES
 from .schema import node_schema
@@ -55,7 +55,9 @@ class Row:
 
 ROWS = (
     Row("optimizer.name", "Optimizer. prodigy finds its own rate: leave learning_rate at 0, or set it to 1. adamw8bit "
-                          "needs bitsandbytes. adamw_bf16 holds the LoRA and its state in 16 bits, in half the memory.",
+                          "needs bitsandbytes. adamw_bf16 holds the LoRA and its state in 16 bits, in half the memory. "
+                          "adamw_schedule_free needs no schedule, and the package schedulefree. lion takes a fifth of "
+                          "AdamW's rate; lion and came need the package pytorch-optimizer.",
         options=tuple(OPTIMIZERS), widget="optimizer"),
     Row("optimizer.schedule", "Course of the learning rate over the run, after the warm-up.", PRESET, tuple(SCHEDULES)),
     Row("optimizer.warmup_steps", "Steps over which the learning rate rises from near 0.", most=100_000),
@@ -127,6 +129,28 @@ ROWS = (
                                "smaller factor makes a larger file.", least=-1, most=1024, late=True),
     Row("adapter.block_ranks", "Ranks of single blocks or layers, as in: down_blocks.1=32, mid=8. 0 leaves them out. "
                                "Of several names that match a layer, the last counts.", late=True),
+    Row("objective.loss", "What an error costs. huber and smooth_l1 let large errors count less than squared does, so "
+                          "that odd images pull less.", options=tuple(LOSSES), late=True),
+    Row("objective.huber_delta", "Size of an error from which huber and smooth_l1 count it less.", least=0.001,
+        most=1.0, step=0.001, late=True),
+    Row("objective.huber_schedule", "How huber_delta follows the noise level. exponential and snr rise to 1 at clean "
+                                    "images; constant is the same everywhere. snr is not for flow models.",
+        options=tuple(HUBER_SCHEDULES), late=True),
+    Row("objective.noise_offset", "Strength of noise that whole channels share, so that very dark and very bright "
+                                  "images can be drawn. Usual values are 0.03 to 0.1. 0 turns it off. Not for flow "
+                                  "models.", most=1.0, step=0.005, late=True),
+    Row("objective.ip_noise_gamma", "Strength of extra noise in the input (input perturbation). A usual value is 0.1. "
+                                    "0 turns it off.", most=1.0, step=0.01, late=True),
+    Row("objective.min_timestep", "Least noise that is trained, as a share of all noise levels. 0 is a clean image.",
+        most=0.99, step=0.01, late=True),
+    Row("objective.max_timestep", "Most noise that is trained, as a share of all noise levels. 1 is pure noise.",
+        least=0.01, most=1.0, step=0.01, late=True),
+    Row("optimizer.max_norm", "Most that each layer of the LoRA may add, as the norm of its weights; more is scaled "
+                              "down after each step. kohya's usual value is 1. 0 turns it off.", most=1000.0, step=0.1,
+        late=True),
+    Row("optimizer.ema_decay", "Share of a moving average of the LoRA's weights that each step keeps, such as 0.99. "
+                               "The average is what is previewed and saved. 0 turns it off.", most=0.99999,
+        step=0.001, late=True),
 )
 
 

@@ -131,6 +131,7 @@ class TrainLora(io.ComfyNode):
 
 
 FULL_OPTIMIZERS = tuple(name for name, row in OPTIMIZERS.items() if row.alone)
+OF_LORAS = ("optimizer.text_encoder_learning_rate", "optimizer.max_norm", "optimizer.ema_decay")
 DIFFERENCE, WHOLE = "difference", "difference and model"
 
 
@@ -151,7 +152,8 @@ class FineTune(io.ComfyNode):
                 *(widget for widget in _widgets("fine_tuned") if widget.id not in ("rank", "alpha")),
                 io.Combo.Input("optimizer", options=list(FULL_OPTIMIZERS), default="adafactor", tooltip=(
                     "Optimizer. adafactor keeps the least beside the weights, adamw8bit (needs bitsandbytes) two bytes "
-                    "a weight, adamw eight. It counts instead of the one in Train Settings.")),
+                    "a weight, adamw eight; lion and came need pytorch-optimizer. It counts instead of the one in "
+                    "Train Settings.")),
                 io.Combo.Input("save", options=[WHOLE, DIFFERENCE], default=WHOLE, tooltip=(
                     "What is saved at the end. difference: what the training adds to the base, which loads like a LoRA "
                     "at any strength. difference and model: the whole diffusion model too, in "
@@ -204,8 +206,8 @@ class FineTune(io.ComfyNode):
 def _for_networks(settings: TrainSettings | None) -> TrainSettings:
     """Without what concerns LoRAs only."""
     values = settings.values if settings else {}
-    return TrainSettings({name: value for name, value in values.items() if not name.startswith("adapter.")
-                          and name != "optimizer.text_encoder_learning_rate"})
+    return TrainSettings({name: value for name, value in values.items()
+                          if not name.startswith("adapter.") and name not in OF_LORAS})
 
 
 def save_whole_model(model: Any, difference: Path) -> Path:

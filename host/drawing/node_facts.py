@@ -133,7 +133,8 @@ def _texts_and_runs(value: Any) -> Iterator[Any]:
 
 def _run_files(run: Run) -> list[Path]:
     try:
-        return [path for _, path in read_run(run.folder).checkpoints()]
+        found = read_run(run.folder)
+        return [path for _, path in (*found.checkpoints(), *found.averages())]
     except UserError:
         return []
 

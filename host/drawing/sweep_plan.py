@@ -73,8 +73,9 @@ def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry], 
     Raises UserError if there is none, or if a name matches none.
     """
     entries = list(stack)
-    swept = [(paths.lora_name(path), path) for _, path in choose_checkpoints(read_run(run.folder).checkpoints(),
-                                                                             checkpoints)] if run else []
+    run = read_run(run.folder) if run else None
+    swept = [(paths.lora_name(path), path)
+             for _, path in choose_checkpoints(run.checkpoints(), checkpoints, run.averages())] if run else []
     swept += [(name, paths.lora_file(name)) for name in named_files(files)]
     if not swept and entries:
         name = entries.pop(0)[0]

@@ -117,3 +117,29 @@ def test_a_checkpoint_whose_weights_were_damaged_is_not_handed_out(root):
     save_file({"a": torch.ones(4)}, run.final_path, {"lora_bootstrap.family": "sd15", "sshs_model_hash": "0" * 64})
     with pytest.raises(UserError, match="are not those that were saved"):
         PickCheckpoint.execute(run, "final", 0, 1.0)
+
+
+def test_the_average_of_the_last_is_written_beside_the_run_and_handed_out(root):
+    run = make_run(root)
+    before = LoadRun.fingerprint_inputs("girl")
+    path, stack, weights, *_ = PickCheckpoint.execute(run, "average of the last", 0, 0.8, last=2).args
+    assert path == str(run.average_path(200, 300)) and weights["step"].item() == 250
+    assert stack == [("girl/girl-average000200-000300.safetensors", 0.8, 0.8)]
+    assert LoadRun.fingerprint_inputs("girl") != before
+    assert PickCheckpoint.execute(run, "final", 0, 1.0)[0] == str(run.final_path)
+    with pytest.raises(UserError, match="two or more checkpoints"):
+        PickCheckpoint.execute(make_run(root, "short", steps=()), "average of the last", 0, 1.0)
+
+
+def test_an_average_that_was_picked_in_a_sweep_is_handed_out_while_it_is_there(root):
+    run = make_run(root)
+    average = PickCheckpoint.execute(run, "average of the last", 0, 1.0, last=2)[0]
+    (run.folder / "picked.json").write_text(json.dumps(
+        {"step": None, "strength": 0.7, "lora": "girl-average000200-000300.safetensors", "sweep": "s"}))
+    path, stack, *_ = PickCheckpoint.execute(run, "picked in a sweep", 0, 1.0).args
+    assert path == average and stack[0][1] == 0.7
+    run.average_path(200, 300).unlink()
+    with pytest.raises(UserError, match="-000300.safetensors' is not in its folder any more. Pick again"):
+        PickCheckpoint.execute(run, "picked in a sweep", 0, 1.0)
+    (run.folder / "picked.json").write_text(json.dumps({"step": 100, "strength": 0.7}))  # an earlier version's
+    assert PickCheckpoint.execute(run, "picked in a sweep", 0, 1.0)[0] == str(run.checkpoint_path(100))

@@ -44,6 +44,7 @@ VERBS = (
     Verb("grid", "sweep", "compare one LoRA at several strengths, side by side"),
     Verb("sweep", "sweep", "compare checkpoints of a run at several strengths, side by side"),
     Verb("score", "score", "recommend a checkpoint and strength from a sweep, and say why"),
+    Verb("average", "average", "average the last checkpoints of a run into one more"),
     Verb("conflict", "stacks", "measure how much LoRAs override each other, from their files alone"),
     Verb("merge", "stacks", "merge several LoRAs into one file"),
     Verb("extract", "extraction", "extract a LoRA from a fine-tuned checkpoint and its base"),

@@ -35,8 +35,8 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpointing", action="store_true", help="recompute in the backward pass: slower, smaller")
     command.add_argument("--precision", help="precision of the base's weights on the card: fp32, bf16, fp8, int8 or "
                          "nf4; default: fp8 for a file in fp8 in comfyui, else bf16, as it is loaded")
-    command.add_argument("--optimizer", help="adamw, adamw8bit, adamw_bf16, adafactor or prodigy; default: adamw, "
-                         "adafactor in a fine-tune")
+    command.add_argument("--optimizer", help="adamw, adamw8bit, adamw_bf16, adamw_schedule_free, adafactor, prodigy, "
+                         "lion or came; default: adamw, adafactor in a fine-tune")
     command.add_argument("--images", type=int, help="images in the dataset, which the steps follow; default: as many "
                          "as the preset is for")
     command.add_argument("--vram", type=float, default=12, help="memory of the card, in GB (%(default)s)")

@@ -29,8 +29,8 @@ def handle_grid(options: argparse.Namespace, console: Console) -> dict[str, Any]
 def add_sweep_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--run", type=Path, metavar="FOLDER", help="run to sweep, such as output/loras/my_character")
     command.add_argument("--checkpoints", default="all", metavar="WHICH",
-                         help="checkpoints of the run: all, last 5, every 2, or steps: 400, 800-1600 (+400) "
-                              "(%(default)s)")
+                         help="checkpoints of the run: all, with averages of them; last 5, every 2, or steps: 400, "
+                              "800-1600 (+400) (%(default)s)")
     command.add_argument("--lora", type=Path, action="append", default=[], metavar="FILE",
                          help="LoRA to add to the run's, or to sweep without a run; may be repeated")
     _add_axis_options(command, [0.8, 1.0])
@@ -48,7 +48,8 @@ def handle_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     files = list(options.lora)
     if options.run:
-        files += [path for _, path in choose_checkpoints(read_run(options.run).checkpoints(), options.checkpoints)]
+        run = read_run(options.run)
+        files += [path for _, path in choose_checkpoints(run.checkpoints(), options.checkpoints, run.averages())]
     if not files:
         raise UserError("there is no LoRA to sweep; give --run FOLDER or --lora FILE.")
     name = chosen_name(options.name, f"{options.run.stem}-checkpoints" if options.run else files[0].stem, "sweep")

@@ -192,6 +192,8 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         weights = counter.now - adapter
         state = sum(state_bytes(config.optimizer.name, stepped_shape(parameter, config)) for parameter in parameters)
         gradients = adapter if config.method == FULL and config.accumulation_steps > 1 else 0
+        if config.optimizer.ema_decay:
+            state += sum(4 * parameter.numel() for parameter in parameters)  # the average, in float32
         held = torch.empty(state + gradients, dtype=torch.uint8)
         for parameter in parameters if config.method == FULL else ():
             parameter.register_post_accumulate_grad_hook(_apply)
@@ -295,6 +297,11 @@ def _adafactor(shape: torch.Size) -> int:
     return 4 * (shape[:-1].numel() + shape[:-2].numel() * shape[-1])
 
 
+def _came(shape: torch.Size) -> int:
+    first = 4 * shape.numel()
+    return first + _adafactor(shape) * (2 if len(shape) > 1 else 1)  # the second moment, and that of the residuals
+
+
 STATE_BYTES: dict[str, Callable[[torch.Size], int]] = {
     # by name of the optimizer: shape of a parameter → bytes of its state
     "adamw": lambda shape: 8 * shape.numel(),  # first and second moments
@@ -302,6 +309,9 @@ STATE_BYTES: dict[str, Callable[[torch.Size], int]] = {
     "adafactor": _adafactor,
     "prodigy": lambda shape: 16 * shape.numel(),  # both moments, the start, and the sum of gradients
     "adamw_bf16": lambda shape: 4 * shape.numel(),  # both moments in 16 bits
+    "adamw_schedule_free": lambda shape: 8 * shape.numel(),  # the second moment, and the weights of the fast sequence
+    "lion": lambda shape: 4 * shape.numel(),  # the first moment
+    "came": _came,
 }
 
 

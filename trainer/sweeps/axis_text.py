@@ -111,10 +111,12 @@ def lines(text: str) -> tuple[str, ...]:
 HOW_CHECKPOINTS = "write all, last, last 5, every 2, or steps: 400, 800-1600 (+400)"
 
 
-def choose_checkpoints(files: Sequence[tuple[int, Path]], text: str) -> tuple[tuple[int, Path], ...]:
+def choose_checkpoints(files: Sequence[tuple[int, Path]], text: str,
+                       averages: Sequence[tuple[int, Path]] = ()) -> tuple[tuple[int, Path], ...]:
     """The (step, file) pairs of a run that a text selects, sorted by step.
 
-    `all`; `last` or `last 5`; `every 2`, counted from the last; or steps, each of which selects the nearest checkpoint.
+    `all`, which adds the averages of checkpoints at the end; `last` or `last 5`; `every 2`, counted from the last; or
+    steps, each of which selects the nearest checkpoint.
 
     Raises UserError for any other text, and if the run has no file.
     """
@@ -123,7 +125,7 @@ def choose_checkpoints(files: Sequence[tuple[int, Path]], text: str) -> tuple[tu
     words = text.lower().split()
     name, count = (words[0] if words else "", words[1] if len(words) == 2 else "1")
     if words == ["all"]:
-        return tuple(files)
+        return (*files, *averages)
     if name in ("last", "every") and len(words) < 3 and count.isdecimal() and int(count) > 0:
         chosen = files[-int(count):] if name == "last" else files[::-1][:: int(count)][::-1]
         return tuple(chosen)

@@ -184,7 +184,9 @@ class TrainConfig:
         check(0 <= self.offload_blocks <= 1, "offload_blocks", self.offload_blocks, "from 0 to 1")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
-
+        check(not self.optimizer.max_norm or self.adapter.kind == LORA, "max_norm", self.optimizer.max_norm,
+              f"0 for adapter.kind {self.adapter.kind}: only the norm of a LoRA's two factors is known without their "
+              "product")
         if self.method == FULL:
             self._check_full()
 
@@ -197,6 +199,9 @@ class TrainConfig:
               "gradients of all weights at once")
         for name, value in (("adapter.text_encoder", self.adapter.text_encoder), ("compile", self.compile)):
             check(not value, name, value, "off in a fine-tune, which trains the network's own weights only")
+        for name in ("max_norm", "ema_decay"):
+            check(getattr(self.optimizer, name) == 0, name, getattr(self.optimizer, name),
+                  "0 in a fine-tune: it is for the weights of a LoRA")
         check(self.offload_blocks == 0, "offload_blocks", self.offload_blocks,
               "0 in a fine-tune: weights that are trained stay on the card")
 

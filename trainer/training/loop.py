@@ -46,7 +46,9 @@ from .metadata import lora_metadata
 from .objectives import Loss
 from .schedules import rate_factor
 from .step.advice import cautions_of, check_scaling, divergence_advice, memory_advice, overfitting_advice
+from .step.averages import Averages
 from .step.compiled import CompiledBlocks, compile_problem
+from .step.draws import draw_batch
 from .step.readings import Queued, Readings, guard
 from .trained.kinds import METHODS, Training
 from .tuners.ranks import layers_left_out
@@ -135,6 +137,7 @@ class _Session:
             held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
             self.validator = Validator(self, held_out)
             self._trained = METHODS[config.method](backbone, config, self._cannot_undo)
+            self.averages = Averages(self._trained.parameters, config.optimizer)
             self.step = self._resume()
             run.truncate_metrics(self.step)
             for _, loss in runs.read_losses(run.folder):
@@ -231,7 +234,9 @@ class _Session:
         self.consistent = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.trained.limit()
         self.step += 1
+        self.averages.update(self.step)
         self.consistent = True
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -282,20 +287,20 @@ class _Session:
 
     def _batch_loss(self, index: int) -> Tensor:
         batch = self.feed.batch(index)
-        generator = torch.Generator().manual_seed(derived_seed(self.config.seed, "noise", index))
-        noise = torch.randn(batch.latents.shape, generator=generator)
-        t = self.loss.times(torch.rand(len(batch.latents), generator=generator))
-        return self.sample_losses(batch, noise, t, prior=self.config.data.masked_prior).mean()
+        draw = draw_batch(self.loss, self.config.seed, index, batch.latents.shape)
+        return self.sample_losses(batch, draw.noise, draw.t, prior=self.config.data.masked_prior,
+                                  added=draw.added).mean()
 
-    def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0) -> Tensor:
+    def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0,
+                      added: Tensor | None = None) -> Tensor:
         """The loss [B] of a batch at given noise and times (all on the CPU).
 
         `prior` is the weight of an extra term, for batches with masks, that keeps the surroundings as the base
-        predicts them.
+        predicts them. `added` is what the latents are mixed with, if that is not the noise.
         """
         device = self.backbone.device
         latents, noise = to_device(batch.latents, device), to_device(noise, device)
-        noisy = self.backbone.noised(latents, noise, t)
+        noisy = self.backbone.noised(latents, noise if added is None else to_device(added, device), t)
         if batch.masks is None:
             return self.loss.per_sample(self._predict(noisy, t, batch), latents, noise, t)
         masks, unmasked_weight = to_device(batch.masks, device), self.config.data.unmasked_weight
@@ -374,7 +379,8 @@ class _Session:
                 return self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
 
         try:
-            proof = self.trained.prove(path, probe, predict, self.close)
+            with self.averages.shown(self.optimizer):
+                proof = self.trained.prove(path, probe, predict, self.close)
         except RuntimeError as error:  # the training is done and saved
             proof = unproved(path, error)
         self.run.add_proof(proof)
@@ -438,7 +444,8 @@ class _Session:
     def _spared(self, what: str, make: Callable[[], Event]) -> Events:
         """What is made, or a warning where memory runs out for it: the training needs neither."""
         try:
-            made = make()
+            with self.averages.shown(self.optimizer):
+                made = make()
         except BaseException as error:
             if not is_out_of_memory(error):
                 raise
@@ -494,11 +501,16 @@ class _Session:
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
-        self.trained.save(path, metadata)
+        with self.averages.shown(self.optimizer):
+            self.trained.save(path, metadata)
         return CheckpointSaved(self.step, path)
 
+    def _kept_tensors(self) -> dict[str, Tensor]:
+        """What the training state holds beside the optimizer, not copied."""
+        return {**self.trained.tensors(), **self.averages.tensors()}
+
     def _snapshot(self) -> checkpoint.Snapshot:
-        return checkpoint.take_snapshot(self.step, self.trained.tensors(), self.optimizer,
+        return checkpoint.take_snapshot(self.step, self._kept_tensors(), self.optimizer,
                                         {"scaler": self.scaler.state_dict()})
 
     def _save_state(self) -> None:
@@ -514,7 +526,7 @@ class _Session:
                 self.run.keep_metrics()
             return 0
         try:
-            return checkpoint.resume(self.run.state_path, self.trained.tensors(), self.optimizer, self.scaler,
+            return checkpoint.resume(self.run.state_path, self._kept_tensors(), self.optimizer, self.scaler,
                                      self.config.steps)
         except checkpoint.DamagedState as error:
             self.notes += (str(error),)
@@ -525,6 +537,7 @@ class _Session:
     def _start_afresh(self) -> None:
         self.optimizer = self.trained.new_optimizer()
         self.scaler = self._new_scaler()
+        self.averages.restart()
 
     def _new_scaler(self, state: dict[str, Any] | None = None) -> torch.amp.GradScaler:
         scaler = torch.amp.GradScaler(self.backbone.device.type, enabled=self.config.precision == "fp16")

@@ -14,12 +14,15 @@ from typing import Any
 
 from ..models.families import Family
 from .config import DORA, FULL, LOKR, LORA, AdapterConfig, TrainConfig
+from .optimizers import OPTIMIZERS, OptimizerConfig
 from .tuners.kinds import TUNERS
 
 BASE_VERSIONS = {"stable-diffusion-v1": "sd_v1", "stable-diffusion-xl-v1-base": "sdxl_base_v1-0"}
 """kohya's ss_base_model_version by modelspec.architecture; for others it is the family's name."""
 
 STABLE_SCALE = "rsLoRA: trained at alpha / sqrt(rank); the file's alphas are alpha * sqrt(rank), for alpha / rank"
+LINEAGE, WEIGHTS = "lora_bootstrap.lineage", "lora_bootstrap.weights"
+"""Metadata: what a file was made from, and of what its weights are an average."""
 RECORDED_CAPTIONS = 8
 PREDICTIONS = {"eps": "epsilon", "v": "v"}
 """modelspec.prediction_type by objective; flow models have none."""
@@ -55,10 +58,11 @@ def lora_metadata(
         "ss_training_finished_at": time.time(),
         "lora_bootstrap.base_hash": base_fingerprint,
         "lora_bootstrap.dataset_hash": dataset_fingerprint,
-        "lora_bootstrap.lineage": _json(lineage or {}),
+        LINEAGE: _json(lineage or {}),
         "lora_bootstrap.config": _json(config.to_dict()),
         "lora_bootstrap.family": family.name,
         "lora_bootstrap.adapter_scale": STABLE_SCALE if config.adapter.rank_stabilized else "",
+        WEIGHTS: _averaged(config.optimizer),
         "lora_bootstrap.captions": _json(_spread(captions, RECORDED_CAPTIONS)) if captions else "",
     }
     return {key: str(value) for key, value in facts.items() if value not in (None, "")}
@@ -90,6 +94,10 @@ def _kohya(
         "ss_lr_scheduler": optimizer.schedule,
         "ss_lr_warmup_steps": optimizer.warmup_steps,
         "ss_max_grad_norm": optimizer.max_grad_norm,
+        "ss_scale_weight_norms": optimizer.max_norm or None,
+        "ss_noise_offset": config.objective.noise_offset or None,
+        "ss_ip_noise_gamma": config.objective.ip_noise_gamma or None,
+        "ss_debiased_estimation": config.objective.weighting == "debiased" or None,
         "ss_steps": step,
         "ss_max_train_steps": config.steps,
         "ss_epoch": epoch,
@@ -129,6 +137,13 @@ def _network_args(adapter: AdapterConfig) -> dict[str, Any]:
     if adapter.kind == LOKR:
         args["factor"] = adapter.lokr_factor
     return args
+
+
+def _averaged(optimizer: OptimizerConfig) -> str:
+    """What the weights are an average of, in words; "" if they are those of the last step."""
+    if optimizer.ema_decay:
+        return f"EMA of the steps, decay {optimizer.ema_decay:g}"
+    return f"average of {optimizer.name}" if OPTIMIZERS[optimizer.name].averages else ""
 
 
 def _modelspec(config: TrainConfig, family: Family) -> dict[str, Any]:

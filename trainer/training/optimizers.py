@@ -6,6 +6,7 @@ The table is read before torch is imported, by what checks the settings of the c
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,11 @@ class OptimizerConfig:
     """Cycles of cosine_with_restarts."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm; 0 turns clipping off."""
+    max_norm: float = 0.0
+    """After each step, what a layer of a LoRA adds is scaled down to this norm; 0 turns it off."""
+    ema_decay: float = 0.0
+    """Share of an average of the LoRA's weights that each step keeps. The average is what is shown and saved; 0 turns
+    it off. See `step/averages.py`."""
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, OPTIMIZERS)
@@ -44,6 +50,10 @@ class OptimizerConfig:
         check(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
         check(self.cycles >= 1, "cycles", self.cycles, "1 or more")
         check(self.max_grad_norm >= 0, "max_grad_norm", self.max_grad_norm, "0 or more")
+        check(0 <= self.max_norm < math.inf, "max_norm", self.max_norm, "0 (off) or more")
+        check(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "from 0 (off) to below 1")
+        check(not (self.ema_decay and OPTIMIZERS[self.name].averages), "ema_decay", self.ema_decay,
+              f"0 with optimizer {self.name}, which averages its weights itself")
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,10 @@ class OptimizerRow:
         alone: whether it can step one parameter without the others' gradients, as a fine-tune does.
         factored: whether it keeps a moment for each row and column of a weight instead of each value. A fine-tune gives
             it convolutions as matrices, or their rows would be those of the 3x3 kernels.
+        averages: whether it holds an average of the weights, which is what is shown and saved: it has `train` and
+            `eval`, which swap one for the other.
+        schedule: the schedule to start from, for optimizers that need none.
+        share: share of a preset's learning rate, which is for AdamW, that it starts from.
     """
 
     title: str
@@ -65,6 +79,9 @@ class OptimizerRow:
     precision: str = "float32"
     alone: bool = True
     factored: bool = False
+    averages: bool = False
+    schedule: str | None = None
+    share: float = 1.0
 
     @property
     def dtype(self) -> torch.dtype:
@@ -116,6 +133,21 @@ def _adamw_bf16(groups: list[dict[str, Any]], weight_decay: float) -> torch.opti
     return RoundedAdamW(groups, weight_decay=weight_decay)
 
 
+def _schedule_free(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    optimizer = _need("schedulefree", "schedulefree", "adamw_schedule_free").AdamWScheduleFree(
+        groups, weight_decay=weight_decay)
+    optimizer.train()
+    return optimizer  # type: ignore[no-any-return]
+
+
+def _lion(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    return _need("pytorch_optimizer", "optimizers", "lion").Lion(groups, weight_decay=weight_decay)
+
+
+def _came(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    return _need("pytorch_optimizer", "optimizers", "came").CAME(groups, weight_decay=weight_decay)
+
+
 LEAST_SHARE = 0.1
 """Share of its own rate below which an optimizer that finds it hardly learns."""
 
@@ -126,6 +158,10 @@ OPTIMIZERS = {
     "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0, alone=False),
     "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance", _adamw_bf16, precision="bfloat16",
                                alone=False),
+    "adamw_schedule_free": OptimizerRow("AdamW, schedule-free (2405.15682)", _schedule_free, alone=False, averages=True,
+                                        schedule="constant"),
+    "lion": OptimizerRow("Lion (2302.06675), a fifth of AdamW's rate", _lion, share=0.2),
+    "came": OptimizerRow("CAME (2307.02047), little memory", _came, factored=True),
 }
 
 

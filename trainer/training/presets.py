@@ -37,7 +37,8 @@ def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None 
 
     Raises UserError for an unknown kind, setting, or value, and for a length in steps and in epochs.
     """
-    check_length((settings or {}).get("steps", 0), (settings or {}).get("epochs", 0))
+    settings = dict(settings or {})
+    check_length(settings.get("steps", 0), settings.get("epochs", 0))
     preset = kind_preset(family, kind)
     values = {
         "kind": kind,
@@ -54,13 +55,19 @@ def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None 
         "data.resolution": family.resolution,
         "data.shuffle_captions": True,
         "data.caption_dropout": 0.1,
-        **(_full_settings(family) if (settings or {}).get("method") == FULL else {}),
-        **(settings or {}),
+        **(_full_settings(family) if settings.get("method") == FULL else {}),
     }
-    own_rate = OPTIMIZERS[name].rate if (name := values.get("optimizer.name")) in OPTIMIZERS else None
-    if own_rate is not None and "optimizer.learning_rate" not in (settings or {}):
-        values["optimizer.learning_rate"] = own_rate  # the presets' rates are for optimizers that follow them
-    return TrainConfig().replace(**values)
+    return TrainConfig().replace(**{**values, **_optimizers_own(values, settings.get("optimizer.name")), **settings})
+
+
+def _optimizers_own(preset: Mapping[str, Any], name: Any) -> dict[str, Any]:
+    """What the optimizer of that name starts from in place of a preset's rates and schedule, which are for AdamW."""
+    if name not in OPTIMIZERS:
+        return {}
+    row, text_rate = OPTIMIZERS[name], preset["optimizer.text_encoder_learning_rate"]
+    return {"optimizer.learning_rate": row.rate or row.share * preset["optimizer.learning_rate"],
+            "optimizer.text_encoder_learning_rate": text_rate and row.share * text_rate,
+            "optimizer.schedule": row.schedule or preset["optimizer.schedule"]}
 
 
 FULL_RATE, FULL_RATES = 4e-6, {"sandbox": 2e-4}

@@ -3,6 +3,7 @@
     <root>/<run>/<run>.safetensors              the LoRA, once the run is finished; it keeps its name if the folder
                                                 is renamed
                  <run>-step000100.safetensors   checkpoints
+                 <run>-average000100-000400.safetensors   averages of some
                  run.json                       what the run is, and how far it got
                  metrics.jsonl                  one JSON object per line
                  images.json                    names and captions of what it is trained on
@@ -48,7 +49,11 @@ steps, and what edit_form comes to by itself. (gradient_checkpointing does not c
 rounding, but it is in the keys of earlier runs.)"""
 
 LATER = {"compile": False, "method": LORA, "adapter.kind": "lora", "adapter.rank_stabilized": False,
-         "adapter.lokr_factor": -1, "adapter.block_ranks": ""}
+         "adapter.lokr_factor": -1, "adapter.block_ranks": "",
+         "optimizer.max_norm": 0.0, "optimizer.ema_decay": 0.0,
+         "objective.loss": "squared", "objective.huber_delta": 0.1, "objective.huber_schedule": "exponential",
+         "objective.noise_offset": 0.0, "objective.ip_noise_gamma": 0.0,
+         "objective.min_timestep": 0.0, "objective.max_timestep": 1.0}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
@@ -163,6 +168,16 @@ class Run:
         if self.finished:
             steps[self.step] = self.final_path
         return sorted(steps.items())
+
+    def average_path(self, first: int, last: int) -> Path:
+        """Where an average of checkpoints from the one step to the other goes."""
+        return self.folder / f"{self.stem}-average{first:06d}-{last:06d}.safetensors"
+
+    def averages(self) -> list[tuple[int, Path]]:
+        """(last step, path) of the averages of checkpoints that exist, by step."""
+        pattern = re.compile(re.escape(self.stem) + r"-average\d+-(\d+)(-\d+)?\.safetensors")
+        return sorted((int(match[1]), path) for path in self.folder.iterdir()
+                      if (match := pattern.fullmatch(path.name)))
 
     @property
     def proofs(self) -> tuple[Proof, ...]:

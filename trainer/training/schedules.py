@@ -10,6 +10,10 @@ SCHEDULES: dict[str, Callable[[float, int], float]] = {
     "constant": lambda progress, cycles: 1.0,
     "cosine": lambda progress, cycles: 0.5 * (1 + math.cos(math.pi * progress)),
     "cosine_with_restarts": lambda progress, cycles: 0.5 * (1 + math.cos(math.pi * (progress * cycles % 1.0))),
+    "linear": lambda progress, cycles: 1.0 - progress,
+    "polynomial": lambda progress, cycles: (1.0 - progress) ** 2,
+    # Chen, Wolfe & Kyrillidis, 2107.04197: between linear and constant, and steep at the end
+    "rex": lambda progress, cycles: (1.0 - progress) / (1.0 - 0.5 * progress),
 }
 
 

@@ -54,6 +54,7 @@ MISTAKES = (
     (["sweep", "--prompt", "x", "--lora", "no.safetensors"], "no LoRA file at no.safetensors"),
     (["score", "/nonexistent"], "/nonexistent is not a sweep"),
     (["score", "/nonexistent", "--run", "."], "it has no run.json"),
+    (["average", "."], "it has no run.json"),
     (["conflict", "no.safetensors", "no.safetensors"], "no LoRA file at no.safetensors"),
     (["merge", "no.safetensors", "no.safetensors"], "no LoRA file at no.safetensors"),
     (["merge", "a.safetensors", "b.safetensors", "--method", "sun"], "merge method"),

@@ -106,10 +106,11 @@ def test_a_side_that_no_patch_divides_can_be_counted():
     assert count(LUMINA, **{"data.resolution": 200}).activations > 0
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor", "prodigy", "adamw_bf16"])
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "prodigy", "adamw_bf16", "adamw_schedule_free", "lion", "came"])
 def test_the_state_is_what_the_optimizer_keeps(name):
-    if name == "prodigy":
-        pytest.importorskip("prodigyopt")
+    libraries = {"prodigy": "prodigyopt", "adamw_schedule_free": "schedulefree"}
+    if name in (*libraries, "lion", "came"):
+        pytest.importorskip(libraries.get(name, "pytorch_optimizer"))
     shapes, dtype = ((4, 64), (64, 4, 3, 3), (8,)), OPTIMIZERS[name].dtype
     parameters = [nn.Parameter(torch.ones(shape, dtype=dtype)) for shape in shapes]
     optimizer = build_optimizer(name, [(parameters, 1.0)], 0.01)
@@ -134,6 +135,11 @@ def test_each_kind_of_adapter_is_counted_with_what_its_layers_keep():
     assert loha.parameters == 2 * lora.parameters > 4 * lokr.parameters
     assert lora.parameters < dora.parameters < 1.1 * lora.parameters
     assert min(dora.kept, loha.kept, lokr.kept) > lora.kept
+
+
+def test_a_moving_average_takes_as_much_as_the_lora_in_float32():
+    plain, averaged = (count(LUMINA, **{"optimizer.ema_decay": decay}) for decay in (0.0, 0.99))
+    assert averaged.state - plain.state == plain.adapter and averaged.peak > plain.peak
 
 
 def test_eight_bit_state_takes_a_quarter_and_small_parameters_stay_whole():

@@ -106,6 +106,12 @@ def test_checkpoints_are_chosen_by_words_or_steps_in_their_order(text, steps):
     assert choose_checkpoints(FILES, text) == tuple(file for file in FILES if file[0] in steps)
 
 
+def test_all_checkpoints_are_swept_with_their_averages_and_others_without():
+    average = (1000, Path("girl-average000400-001000.safetensors"))
+    assert choose_checkpoints(FILES, "all", [average]) == (*FILES, average)
+    assert choose_checkpoints(FILES, "last 2", [average]) == tuple(FILES[-2:])
+
+
 @pytest.mark.parametrize("text", ["", "best", "last two", "last 0", "last 2 3", "every 0", "every -1", "all 2"])
 def test_other_words_for_checkpoints_are_told(text):
     with pytest.raises(UserError, match="cannot be read; write all, last, last 5, every 2, or steps"):

@@ -166,8 +166,10 @@ def test_adamw8bit_steps_each_gradient_as_it_arrives_with_its_state_in_eight_bit
     assert arriving.optimizer.state[fused.weight]["state1"].dtype == torch.uint8
 
 
-@pytest.mark.parametrize("name", ["adafactor", "adamw"])
+@pytest.mark.parametrize("name", ["adafactor", "adamw", "lion", "came"])
 def test_stepping_each_gradient_as_it_arrives_equals_stepping_them_all_at_the_end(name):
+    if name in ("lion", "came"):
+        pytest.importorskip("pytorch_optimizer")
     fused, plain = small_network(), small_network()
     arriving, optimizer = OnArrival(optimizer_of(fused, name), 0.0, lambda: None), optimizer_of(plain, name)
     x = torch.randn(32, 8, generator=torch.Generator().manual_seed(1))

@@ -1,9 +1,21 @@
+import math
+
 import pytest
 import torch
 
+from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.models.noise import DiscreteSchedule, mix, per_row
-from lora_bootstrap.trainer.training.objectives import DENSITIES, OBJECTIVES, WEIGHTINGS, Loss, ObjectiveConfig
+from lora_bootstrap.trainer.training.objectives import (
+    DENSITIES,
+    HUBER_SCHEDULES,
+    LOSSES,
+    OBJECTIVES,
+    WEIGHTINGS,
+    Loss,
+    ObjectiveConfig,
+)
+from lora_bootstrap.trainer.training.step.draws import draw_batch
 
 T = torch.tensor([0.05, 0.3, 0.5, 0.7, 0.95])
 
@@ -93,3 +105,67 @@ def test_a_perfect_prediction_has_no_loss_and_a_config_overrides_the_family():
     assert loss.per_sample(target, x0, noise, T).max() == 0
     torch.testing.assert_close(loss.per_sample(target + 2, x0, noise, T), torch.full((5,), 4.0))
     assert Loss.of(family, loss.schedule, ObjectiveConfig()).weighting == family.weighting != "none"
+
+
+def test_debiased_is_kohyas_weight_for_eps_and_v():
+    """1/sqrt(SNR) for eps, 1/(SNR + 1) for v, with the SNR at most 1000."""
+    alpha, sigma = stable_diffusion_schedule().coefficients(torch.tensor([0.0, 0.3, 0.9]))
+    snr = (alpha / sigma).pow(2)
+    assert snr[0] > 1000 > snr[1]
+    capped = snr.clamp(max=1000)
+    torch.testing.assert_close(WEIGHTINGS["debiased"](alpha, sigma, OBJECTIVES["eps"], 5.0), 1 / capped.sqrt())
+    torch.testing.assert_close(WEIGHTINGS["debiased"](alpha, sigma, OBJECTIVES["v"], 5.0), 1 / (capped + 1))
+
+
+def test_huber_losses_are_squares_of_small_errors_and_grow_evenly_with_large_ones():
+    delta = torch.tensor([0.1])
+    small, large = torch.tensor([1e-3]), torch.tensor([100.0])
+    assert LOSSES["huber"](small, delta).item() == pytest.approx(1e-6, rel=1e-2)
+    assert LOSSES["huber"](large, delta).item() == pytest.approx(2 * 0.1 * (math.hypot(100, 0.1) - 0.1), rel=1e-4)
+    assert LOSSES["smooth_l1"](large, delta).item() == pytest.approx(2 * (math.hypot(100, 0.1) - 0.1), rel=1e-4)
+    assert LOSSES["squared"](large, delta).item() == 10_000
+
+
+def test_huber_delta_follows_the_time_as_its_schedule_says():
+    alpha, sigma = stable_diffusion_schedule().coefficients(T)
+    found = {name: schedule(0.1, T, alpha, sigma) for name, schedule in HUBER_SCHEDULES.items()}
+    torch.testing.assert_close(found["constant"], torch.full((5,), 0.1))
+    torch.testing.assert_close(found["exponential"], torch.exp(math.log(0.1) * T))
+    torch.testing.assert_close(found["snr"], 0.9 / (1 + sigma / alpha) ** 2 + 0.1)
+
+
+def test_times_stay_between_the_bounds_and_the_density_keeps_its_shape():
+    settings = ObjectiveConfig(min_timestep=0.2, max_timestep=0.7, timestep_density="logit_normal")
+    loss = Loss.of(FAMILIES["sd15"], stable_diffusion_schedule(), settings)
+    u = torch.linspace(0.001, 0.999, 999)
+    torch.testing.assert_close(loss.times(u), 0.2 + 0.5 * DENSITIES["logit_normal"](u, settings))
+
+
+def draw(**settings):
+    loss = Loss.of(FAMILIES["sd15"], stable_diffusion_schedule(), ObjectiveConfig(**settings))
+    return draw_batch(loss, seed=3, index=7, shape=(2, 4, 64, 64))
+
+
+def test_an_offset_is_one_number_for_each_channel_and_leaves_the_rest_of_the_draw_unchanged():
+    plain, offset = draw(), draw(noise_offset=0.1)
+    added = offset.noise - plain.noise
+    torch.testing.assert_close(added, added[..., :1, :1].expand_as(added), atol=1e-6, rtol=0)
+    assert len(added[..., 0, 0].unique()) == 8 and 0.02 < added[..., 0, 0].std() < 0.25
+    assert torch.equal(plain.t, offset.t) and torch.equal(offset.added, offset.noise)
+    assert torch.equal(draw(noise_offset=0.1).noise, offset.noise), "a function of seed and index alone"
+
+
+def test_perturbed_input_has_more_noise_than_the_network_is_to_recognise():
+    plain, perturbed = draw(), draw(ip_noise_gamma=0.2)
+    assert torch.equal(plain.noise, perturbed.noise) and torch.equal(plain.t, perturbed.t)
+    assert (perturbed.added - perturbed.noise).std().item() == pytest.approx(0.2, rel=0.02)
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"weighting": "debiased"}, "weighting is debiased, but .* flow model: .* Set weighting to none or min_snr"),
+    ({"loss": "huber", "huber_schedule": "snr"}, "huber_schedule is snr, .* Set huber_schedule to constant or"),
+    ({"noise_offset": 0.1}, "noise_offset is 0.1, .* Set noise_offset to 0")])
+def test_what_has_no_meaning_for_a_flow_model_is_refused(settings, words):
+    with pytest.raises(UserError, match=words):
+        Loss.of(FAMILIES["flux"], FlowSchedule(), ObjectiveConfig(**settings))
+    Loss.of(FAMILIES["sd15"], stable_diffusion_schedule(), ObjectiveConfig(**settings))

@@ -2,6 +2,8 @@
 
 import pytest
 
+from lora_bootstrap.trainer.captions.kinds import KINDS
+from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, OptimizerConfig, rate_warning
 from lora_bootstrap.trainer.training.presets import preset_config
@@ -11,11 +13,33 @@ OWN = [name for name, row in OPTIMIZERS.items() if row.rate is not None]
 
 
 @pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_presets_rate_is_for_an_optimizer_that_finds_its_own(name, kind):
+    """The stages of the bootstrap start from these presets too."""
+    for family in FAMILIES.values():
+        config = preset_config(family, kind, {"optimizer.name": name})
+        assert config.optimizer.learning_rate == OPTIMIZERS[name].rate == 1.0
+        assert rate_warning(config.optimizer) == ""
+
+
+def test_a_rate_that_is_not_a_number_is_a_mistake_in_one_line():
+    with pytest.raises(UserError, match="learning_rate"):
+        preset_config(FAMILIES["sdxl"], "style", {"optimizer.name": "lion", "optimizer.learning_rate": "fast"})
+
+
 @pytest.mark.parametrize("kind", ["style", "character"])
-def test_the_presets_rate_is_not_for_an_optimizer_that_finds_its_own(name, kind):
-    config = preset_config(FAMILIES["sdxl"], kind, {"optimizer.name": name})
-    assert config.optimizer.learning_rate == OPTIMIZERS[name].rate == 1.0
-    assert rate_warning(config.optimizer) == ""
+@pytest.mark.parametrize("family", ["sandbox", "sdxl"])
+def test_lion_takes_a_fifth_of_the_presets_rates_and_a_schedule_free_optimizer_no_schedule(kind, family):
+    plain = preset_config(FAMILIES[family], kind).optimizer
+    lion = preset_config(FAMILIES[family], kind, {"optimizer.name": "lion"}).optimizer
+    assert lion.learning_rate == pytest.approx(plain.learning_rate / 5) and lion.schedule == plain.schedule
+    if plain.text_encoder_learning_rate:
+        assert lion.text_encoder_learning_rate == pytest.approx(plain.text_encoder_learning_rate / 5)
+    free = preset_config(FAMILIES[family], kind, {"optimizer.name": "adamw_schedule_free"}).optimizer
+    assert (free.schedule, free.learning_rate) == ("constant", plain.learning_rate)
+    chosen = {"optimizer.name": "lion", "optimizer.learning_rate": 3e-4, "optimizer.schedule": "rex"}
+    own = preset_config(FAMILIES[family], kind, chosen).optimizer
+    assert (own.learning_rate, own.schedule) == (3e-4, "rex")
 
 
 def test_a_rate_of_the_users_own_is_kept_and_warned_about_if_it_holds_the_optimizer_back():

@@ -157,6 +157,8 @@ CHECKS = (
     Check("base", _check_planned_base, ("plan",)),
     Check("lora", _check_loras),
     Check("run", _check_run),
+    Check("last", _whole("--last", 2, 1_000_000)),
+    Check("checkpoint", _check_loras, ("average",)),
     Check("sweep", _check_sweep),
     Check("released", _check_released),
     Check("tuned", _file(_WEIGHTS)),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...common.errors import UserError
 from ...lora import file as lora_file
-from ...lora.file import ModuleWeights
+from ...lora.file import Factors, ModuleWeights
 from ...models.backbone import Backbone
 from ...models.devices import to_device
 from ...proofs.proof import Proof
@@ -22,6 +22,7 @@ from .. import adapters
 from ..config import TrainConfig
 from ..feed import derived_seed
 from ..optimizers import OPTIMIZERS, build_optimizer
+from ..step.max_norm import limit_norms
 
 TEXT_BLOCKS = ("layers",)
 
@@ -63,6 +64,11 @@ class AdapterTraining:
         limit = self._config.optimizer.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True).float()
         return to_device(norm, self._backbone.device)
+
+    def limit(self) -> None:
+        if limit := self._config.optimizer.max_norm:
+            for handle in self.handles.values():
+                limit_norms((weights for weights in handle.trained().values() if isinstance(weights, Factors)), limit)
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         trained = _by_part({prefix: handle.trained() for prefix, handle in self.handles.items()})

@@ -60,6 +60,9 @@ class Training(Protocol):
     def clip(self) -> Tensor:
         """Clip the gradients as far as that is not done; returns their norm before that, on the device."""
 
+    def limit(self) -> None:
+        """Call this after each step: keeps what a layer adds within `optimizer.max_norm`."""
+
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write what was trained to one file, which Load LoRA loads."""
 

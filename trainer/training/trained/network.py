@@ -106,6 +106,9 @@ class NetworkTraining:
         assert self._optimizer, "the optimizer is made before the first step"
         return to_device(self._optimizer.norm(), self._backbone.device)
 
+    def limit(self) -> None:
+        pass
+
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         prefix = self._backbone.network_prefix
         shapes = {f"{prefix}.{name}": parameter.shape for name, parameter in self._handle.named.items()}
