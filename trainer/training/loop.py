@@ -49,6 +49,7 @@ from .step.compiled import CompiledBlocks, compile_problem
 from .step.readings import Queued, Readings, guard
 from .trained.kinds import METHODS, Training
 from .validation import LossWatch, Validator
+from .watched.watch import ImageWatch
 
 
 class Diverged(UserError):
@@ -125,6 +126,7 @@ class _Session:
         self.compiled: CompiledBlocks | None = None
         self.compiling = contextlib.ExitStack()
         self._trained: Training | None = None
+        self.images = ImageWatch(run.folder)
         self.optimizer: Any
         self.scaler: torch.amp.GradScaler
         self.cache = open_cache(run.folder.parent, config)
@@ -137,6 +139,7 @@ class _Session:
             run.truncate_metrics(self.step)
             for _, loss in runs.read_losses(run.folder):
                 self.watch.add(loss)
+            self.images.open(self.feed, config, self.step)
         except BaseException:
             self.close()
             raise
@@ -145,6 +148,7 @@ class _Session:
         self.compiling.close()
         self.cache.close()
         self.states.wait()
+        self.images.close()
         if self._trained:
             self._trained.close()
 
@@ -222,10 +226,10 @@ class _Session:
                 loss = self._batch_loss(index) / accumulation
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
-        figures = torch.stack([*losses, self._clip()])
+        figures = torch.cat([torch.stack([*losses, self._clip()]), *(own := self.images.take())])
         self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.readings.add(Queued(self.step + 1, self.feed.plan.epoch_of(first), self.optimizer.param_groups[0]["lr"],
-                                 figures, started))
+                                 figures, started, sum(map(len, own))))
         self.consistent = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -250,6 +254,7 @@ class _Session:
             {"step": done.step, "epoch": done.epoch, "loss": done.loss, "learning_rate": done.learning_rate,
              "grad_norm": done.grad_norm, "seconds": done.seconds}
         )
+        self.images.record(done)
 
     def _check(self, done: StepDone) -> None:
         """Raises Diverged if the step did. The scaler of fp16 itself handles a norm that overflowed."""
@@ -283,7 +288,9 @@ class _Session:
         generator = torch.Generator().manual_seed(derived_seed(self.config.seed, "noise", index))
         noise = torch.randn(batch.latents.shape, generator=generator)
         t = self.loss.times(torch.rand(len(batch.latents), generator=generator))
-        return self.sample_losses(batch, noise, t, prior=self.config.data.masked_prior).mean()
+        losses = self.sample_losses(batch, noise, t, prior=self.config.data.masked_prior)
+        self.images.note(index, t, losses)
+        return losses.mean()
 
     def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0) -> Tensor:
         """The loss [B] of a batch at given noise and times (all on the CPU).
@@ -406,6 +413,9 @@ class _Session:
 
     def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
+        if self.images.ends_epoch(self.step):
+            yield from self._done_steps()
+            yield from self.images.after_step(self.step)
         if not last:  # a finished run needs no state
             yield from self._check_states()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
@@ -547,6 +557,7 @@ class _Session:
         if error := self.states.take_error():  # too late to stop for it
             yield Warned(str(error))
         yield from self._prove_file(saved.path)
+        yield from self.images.report()
         yield Finished(self.step, saved.path, stopped=stopped)
 
 

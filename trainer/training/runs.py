@@ -6,6 +6,7 @@
                  run.json                       what the run is, and how far it got
                  metrics.jsonl                  one JSON object per line
                  images.json                    names and captions of what it is trained on
+                 image_losses.jsonl             the loss of each draw of an image: see watched/image_losses.py
                  samples/  state/               previews; the exact training state while unfinished
 """
 
@@ -47,7 +48,7 @@ COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "dat
 steps, and what edit_form comes to by itself. (gradient_checkpointing does not change the weights either, up to
 rounding, but it is in the keys of earlier runs.)"""
 
-LATER = {"compile": False, "method": LORA}
+LATER = {"compile": False, "method": LORA, "data.set_aside_outliers": False}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
