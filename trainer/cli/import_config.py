@@ -12,8 +12,8 @@ from .terminal.console import Console
 
 def add_import_config_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("path", type=Path, metavar="FILE",
-                         help="TOML or text with the command line of kohya sd-scripts, a JSON of OneTrainer, or a YAML of "
-                              "ai-toolkit")
+                         help="TOML or text with the command line of kohya sd-scripts, a JSON of OneTrainer, or a YAML "
+                              "of ai-toolkit")
     command.add_argument("--dataset-config", type=Path, metavar="FILE", help="dataset_config of kohya sd-scripts")
     command.add_argument("--save", type=Path, metavar="FILE",
                          help="JSON to write our settings to, for train --config; default: they are only shown")

@@ -23,8 +23,8 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
                          help="passes over the images, instead of --set steps=...; default: the preset's steps for so "
                               "many images")
     command.add_argument("--config", type=Path, metavar="FILE",
-                         help="JSON or TOML of settings by their dotted names, as `lora-bootstrap import-config` writes "
-                              "it; --set and the other options come after it")
+                         help="JSON or TOML of settings by their dotted names, as `lora-bootstrap import-config` "
+                              "writes it; --set and the other options come after it")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                          help="setting by its dotted name, such as adapter.rank=8 or steps=500; may be repeated")
     command.add_argument("--retrain", action="store_true", help="train again even if an identical run exists")

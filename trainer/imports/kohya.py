@@ -1,5 +1,5 @@
-"""kohya-ss/sd-scripts: the options of `train_network.py` and its siblings, as --config_file or a command line holds them,
-and the settings of a --dataset_config."""
+"""kohya-ss/sd-scripts: the options of `train_network.py` and its siblings, as --config_file or a command line holds
+them, and the settings of a --dataset_config."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ def _huber(name: str) -> Any:
     return converted
 
 
-def _upscale(value: Any, given: Given) -> bool:
-    return not flag(value, given)
-
-
 def _masks(value: Any, given: Given) -> dict[str, Any]:
     return {"data.masked_loss": True, "data.unmasked_weight": 0.0, "data.masked_prior": 0.0}
+
+
+def _swapped(value: Any, given: Given) -> Any:
+    raise NotMapped(f"{value} blocks are a share of the model's here: set offload_blocks from 0 to 1")
 
 
 _DEFAULT_STEPS, _DEFAULT_RANK, _DEFAULT_RATE = 1600, 4, 2e-6
@@ -165,7 +165,7 @@ TABLE = Table(
         Row("discrete_flow_shift", "objective.density_shift", number),
         Row("resolution", "data.resolution", side, "buckets have at most this area, and steps of the model's own"),
         Row("enable_bucket", "", only(True, "images are always put into buckets here, instead of being cropped")),
-        Row("bucket_no_upscale", "data.upscale", _upscale, default=False),
+        Row("bucket_no_upscale", "data.upscale", reverse, default=False),
         Row("shuffle_caption", "data.shuffle_captions", flag, default=False),
         Row("keep_tokens", "data.keep_tokens", whole, "the trigger counts as the first of them here", default=0),
         Row("caption_dropout_rate", "data.caption_dropout", number, default=0.0),
@@ -179,7 +179,7 @@ TABLE = Table(
         Row("alpha_mask", "data.masked_loss", optional(_masks), "an image's transparent parts are its mask there; here "
             "its mask is a file of its own"),
         Row("prior_loss_weight", "data.prior_loss_weight", number),
-        Row("blocks_to_swap", "offload_blocks", optional(lambda value, given: _swapped(value)),
+        Row("blocks_to_swap", "offload_blocks", optional(_swapped),
             "a number of blocks there, a share of them here"),
     ),
     left={
@@ -223,7 +223,8 @@ TABLE = Table(
         "is_reg": "a folder of regularisation images is its own setting here",
         "reg_data_dir": "a folder of regularisation images is its own setting here",
         "metadata_file": "captions are read from .txt files here", "in_json": "captions are read from .txt files here",
-        "sample_prompts": "set preview_prompts", "sample_every_n_epochs": "previews are counted in steps: preview_every",
+        "sample_prompts": "set preview_prompts",
+        "sample_every_n_epochs": "previews are counted in steps: preview_every",
         "full_fp16": "weights in fp16 cannot be trained", "fp8_base": "use --base-precision fp8",
         "fp8_base_unet": "use --base-precision fp8", "resume": "an interrupted run is resumed by itself here",
         "save_state": "the state is always saved here", "base_weights": "merge the LoRAs into the base first",
@@ -252,13 +253,9 @@ DATASET_TABLE = replace(TABLE, title="kohya sd-scripts (a dataset_config alone)"
 """For a --dataset_config without the options of its training."""
 
 
-def _swapped(value: Any) -> Any:
-    raise NotMapped(f"{value} blocks are a share of the model's here: set offload_blocks from 0 to 1")
-
-
 def flatten_options(sections: Given) -> dict[str, Any]:
-    """The options of a --config_file, whose sections have no meaning; lists of `name=value` become options of their own.
-    """
+    """The options of a --config_file, whose sections have no meaning; lists of `name=value` become options of their
+    own."""
     flat: dict[str, Any] = {}
     for name, value in sections.items():
         flat |= value if isinstance(value, dict) else {name: value}

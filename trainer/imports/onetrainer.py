@@ -125,11 +125,23 @@ def _loss(value: Any, given: Given) -> dict[str, Any]:
     raise NotMapped(f"one loss is trained here, and not {' + '.join(used) or 'none'}")
 
 
+def _huber_delta(value: Any, given: Given) -> dict[str, Any]:
+    return {"objective.huber_delta": number(value, given)} if given.get("huber_strength") else {}
+
+
+def _tag_dropout(value: Any, given: Given) -> dict[str, Any]:
+    if not given.get("concepts.text.tag_dropout_enable") or not value:
+        return {}
+    if str(given.get("concepts.text.tag_dropout_mode", "FULL")).upper() == "FULL":
+        return {"data.caption_dropout": number(value, given)}
+    return {"data.tag_dropout": number(value, given)}
+
+
 def _checkpointing(value: Any, given: Given) -> bool:
     return value is True or str(value).upper() in ("ON", "CPU_OFFLOADED")
 
 
-def _off(value: Any, given: Given) -> dict[str, Any]:
+def _clip(value: Any, given: Given) -> dict[str, Any]:
     return {"optimizer.max_grad_norm": number(value, given)}
 
 
@@ -143,8 +155,8 @@ TABLE = Table(
         Row("lora_decompose", "adapter.kind", optional(lambda value, given: "dora")),
         Row("layer_filter_preset", "adapter.layers", _LAYERS,
             "full has LoRAs in convolutions too; set adapter.conv_rank for that", default="full"),
-        Row("learning_rate", "optimizer.learning_rate", _both_rates, "times the root of what learning_rate_scaler counts",
-            default=_DEFAULT_RATE),
+        Row("learning_rate", "optimizer.learning_rate", _both_rates,
+            "times the root of what learning_rate_scaler counts", default=_DEFAULT_RATE),
         *(Row(f"{part}.learning_rate", "optimizer.learning_rate", _rate) for part in _DENOISERS),
         Row("text_encoder.train", "adapter.text_encoder", _trains_text, "all text encoders are trained, or none",
             default=True),
@@ -154,7 +166,7 @@ TABLE = Table(
         Row("learning_rate_scheduler", "optimizer.schedule", choose_schedule, default="CONSTANT"),
         Row("learning_rate_warmup_steps", "optimizer.warmup_steps", _warmup, default=200),
         Row("learning_rate_cycles", "optimizer.cycles", whole),
-        Row("clip_grad_norm", "optimizer.max_grad_norm", _off),
+        Row("clip_grad_norm", "optimizer.max_grad_norm", _clip),
         Row("epochs", "epochs", whole, "an epoch there follows from the concepts' balancing; here it is one pass over "
             "all images with the repeats in their folders' names", default=100),
         Row("batch_size", "data.batch_size", whole, default=1),
@@ -172,8 +184,7 @@ TABLE = Table(
         Row("loss_weight_fn", "objective.weighting", _weighting),
         Row("mse_strength", "objective.loss", _loss),
         Row("huber_strength", "objective.loss", optional(_loss)),
-        Row("huber_delta", "objective.huber_delta",
-            lambda value, given: {"objective.huber_delta": number(value, given)} if given.get("huber_strength") else {}),
+        Row("huber_delta", "objective.huber_delta", _huber_delta),
         Row("offset_noise_weight", "objective.noise_offset", optional(number)),
         Row("perturbation_noise_weight", "objective.ip_noise_gamma", optional(number)),
         Row("min_noising_strength", "objective.min_timestep", optional(number)),
@@ -187,8 +198,9 @@ TABLE = Table(
         Row("masked_prior_preservation_weight", "data.masked_prior", number),
         Row("text_encoder.dropout_probability", "data.caption_dropout", number),
         Row("concepts.text.enable_tag_shuffling", "data.shuffle_captions", flag),
-        Row("concepts.text.keep_tags_count", "data.keep_tokens", whole, "the trigger counts as the first of them here"),
-        Row("concepts.text.tag_dropout_probability", "data.tag_dropout", lambda value, given: _tag_dropout(value, given)),
+        Row("concepts.text.keep_tags_count", "data.keep_tokens", whole,
+            "the trigger counts as the first of them here"),
+        Row("concepts.text.tag_dropout_probability", "data.tag_dropout", _tag_dropout),
         Row("concepts.image.enable_random_flip", "data.flip", flag),
         Row("save_every", "save_every", _every("save_every_unit", "save_every", "save_every_epochs")),
         Row("sample_after", "preview_every", _every("sample_after_unit", "preview_every"),
@@ -204,7 +216,8 @@ TABLE = Table(
         "dynamic_timestep_shifting": "times are shifted alike for all resolutions here",
         "unmasked_probability": "masks are applied at every step here",
         "normalize_masked_area_loss": "the loss of a masked image is its weighted mean here",
-        "generalized_offset_noise": "this noise is not drawn here", "force_v_prediction": "it follows from the base model",
+        "generalized_offset_noise": "this noise is not drawn here",
+        "force_v_prediction": "it follows from the base model",
         "force_epsilon_prediction": "it follows from the base model",
         "rescale_noise_scheduler_to_zero_terminal_snr": "the noise levels are those of the base model",
         "aspect_ratio_bucketing": "images are always put into buckets here",
@@ -239,11 +252,3 @@ TABLE = Table(
         "text_encoder_4.train", "concepts.text.prompt_source", "concepts.text.prompt_path",
     ),
 )
-
-
-def _tag_dropout(value: Any, given: Given) -> dict[str, Any]:
-    if not given.get("concepts.text.tag_dropout_enable") or not value:
-        return {}
-    if str(given.get("concepts.text.tag_dropout_mode", "FULL")).upper() == "FULL":
-        return {"data.caption_dropout": number(value, given)}
-    return {"data.tag_dropout": number(value, given)}

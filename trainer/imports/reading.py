@@ -146,8 +146,8 @@ def _parse_toml(path: Path, text: str) -> Mapping[str, Any]:
         try:
             import tomli as tomllib
         except ImportError as error:
-            raise UserError(f"{path.name} is TOML, which Python 3.10 cannot read: pip install tomli, or use Python 3.11 "
-                            "or later.") from error
+            raise UserError(f"{path.name} is TOML, which Python 3.10 cannot read: pip install tomli, or use Python "
+                            "3.11 or later.") from error
     try:
         return _group(path, tomllib.loads(text))
     except (ValueError, RecursionError) as error:

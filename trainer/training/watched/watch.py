@@ -7,16 +7,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...common.counts import count_noun
 from ...common.events import Events, Warned
 from ..config import TrainConfig
 from ..events import StepDone
 from ..feed import Draw, Feed
 from .image_losses import LossDraw, LossFile
-from .outliers import HIGH, Outlier, describe_outlier, find_outliers
+from .outliers import EASY, Outlier, describe_outlier, find_outliers
 
 MOST_ASIDE = 0.2
 """Share of the images that may be set aside: where more are outliers, it is the others that are few."""
+
+
+_CHECKS = 10
+"""Every epoch is checked up to twice as many, then every second, and so on: later ones bring little that is new."""
 
 
 class ImageWatch:
@@ -65,7 +68,7 @@ class ImageWatch:
         """At the end of an epoch, set outliers aside if data.set_aside_outliers is on. All steps must be recorded."""
         assert self.file, "the watch is open"
         table = self.file.table
-        found = [outlier for outlier in find_outliers(table) if outlier.side == HIGH]
+        found = [outlier for outlier in find_outliers(table) if outlier.why != EASY]
         new = [outlier for outlier in self._within_bounds(found) if outlier.image not in table.set_aside]
         if new:
             self.file.set_aside(step, [outlier.image for outlier in new])
@@ -76,8 +79,10 @@ class ImageWatch:
     def ends_epoch(self, step: int) -> bool:
         """Whether images may be set aside after this step."""
         plan, count = self._feed.plan, self._config.accumulation_steps
-        return self._config.data.set_aside_outliers and step < self._config.steps and (
-            plan.epoch_of(step * count) > plan.epoch_of((step - 1) * count))
+        if not self._config.data.set_aside_outliers or step >= self._config.steps:
+            return False
+        epoch = plan.epoch_of(step * count)
+        return epoch > plan.epoch_of((step - 1) * count) and epoch % max(1, epoch // _CHECKS) == 0
 
     def report(self) -> Iterator[Warned]:
         """A line for each outlier that was not set aside, at the end of a run."""
