@@ -86,7 +86,7 @@ def describe_outlier(outlier: Outlier) -> str:
 
 def find_outliers(table: LossTable) -> list[Outlier]:
     """The outliers of a run so far, the worst first; an image is named once."""
-    if len(table.names) < LEAST_IMAGES or len(table) < LEAST_IMAGES * LEAST_DRAWS:
+    if len(table.names) < LEAST_IMAGES or sum(loss > 0 for loss in table.losses) < LEAST_IMAGES * LEAST_DRAWS:
         return []
     draws = _Draws.of(table)
     found: dict[int, Outlier] = {}
