@@ -68,7 +68,7 @@ def test_a_widget_that_does_not_exist_is_not_swallowed():
 
 def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
     assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior", "save_every_epochs", "edit_form",
-                             "state_minutes", "compile", "fit_memory"]
+                             "state_minutes", "compile", "fit_memory", "set_aside_outliers"]
     asked = {name: value for name, value in defaults().items() if name not in later()}
     assert TrainSettingsNode.execute(**asked)[0].values == {
         name: value for name, value in read_widgets(defaults()).items() if name.rpartition(".")[2] not in later()}

@@ -13,7 +13,7 @@ from ..common.errors import UserError
 from . import ai_toolkit, kohya, onetrainer
 from .mapping import Imported, translate
 
-MOST_BYTES, MOST_DEPTH, MOST_SETTINGS = 2**20, 12, 5000
+MOST_BYTES, MOST_VALUES, MOST_SETTINGS = 2**20, 100_000, 5000
 _KNOWN = ("a TOML or a command line of kohya sd-scripts, a JSON of OneTrainer, or a YAML of ai-toolkit")
 
 
@@ -89,15 +89,11 @@ def _flatten_onetrainer(tree: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """(name with the names of its groups before it, value) of everything that is not a group. YAML can refer to a group
-    from within itself, so the depth is bounded."""
-    if depth > MOST_DEPTH:
-        raise UserError(f"the file has groups within groups, {MOST_DEPTH} deep at {prefix[:60]}. A configuration has "
-                        "fewer. Give another file.")
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(name with the names of its groups before it, value) of everything that is not a group."""
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.", depth + 1)
+            yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
@@ -190,7 +186,19 @@ def _literal(word: str) -> Any:
 def _group(path: Path, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path.name} holds no settings. Give {_KNOWN}.")
+    _check_extent(path, value)
     return {str(name): each for name, each in value.items()}
+
+
+def _check_extent(path: Path, tree: Any) -> None:
+    """Raises UserError for a tree of too many values: a few lines of YAML can repeat each other without end."""
+    left, count = [tree], 0
+    while left:
+        value, count = left.pop(), count + 1
+        if count > MOST_VALUES:
+            raise UserError(f"{path.name} has more than {MOST_VALUES} values, and a configuration fewer. Give another "
+                            "file.")
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 def _broken(path: Path, what: str, error: Exception) -> UserError:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .image_losses import LossTable
+from .image_losses import LossTable, read_losses_by_image
 
 Floats = NDArray[np.float64]
 MISFIT, HARD, EASY = "misfit", "hard", "easy"
@@ -26,11 +27,11 @@ LEAST_IMAGES = 8
 """With fewer images, none is unlike the others."""
 LEAST_DRAWS = 6
 """Draws of an image at high noise, below which nothing is said about it."""
-FIRST_DRAWS, FIRST_SHARE = 12, 0.3
+FIRST_DRAWS, FIRST_SHARE = 8, 0.3
 """An image's fit is judged by this many of its draws at high noise, or this share of them if that is more."""
-HIGH_NOISE, LOW_NOISE = 0.75, 0.4
+HIGH_NOISE, LOW_NOISE = 0.4, 0.4
 """Quantiles of the drawn times: high noise is above the one, low noise below the other."""
-FAR, VERY_FAR = 3.5, 5.0
+FAR, VERY_FAR = 3.0, 5.0
 """Robust standard deviations from the median of the images for a misfit, and for an image that is hard or easy at all
 times: images differ by themselves in that."""
 CERTAIN = 3.0
@@ -68,20 +69,29 @@ class Reason(NamedTuple):
 
 
 REASONS = {
-    MISFIT: Reason("at high noise its loss is {ratio:.2f} times what its detail leads to expect",
-                   "Look whether the caption is another image's, or the image shows someone else"),
-    HARD: Reason("its loss is {ratio:.2f} times the others' at all times",
-                 "Look whether the image is noisy, damaged, or far more detailed than the others"),
-    EASY: Reason("its loss is {ratio:.2f} times the others' at all times",
-                 "Look whether it is a copy of another image, or nearly empty"),
+    MISFIT: Reason("its loss at high noise is {ratio:.2f} times what is expected",
+                   "Look whether its caption fits, or someone else is in it"),
+    HARD: Reason("its loss at all times is {ratio:.2f} times what is expected",
+                 "Look whether it is noisy, damaged, or far more detailed than the others"),
+    EASY: Reason("its loss at all times is {ratio:.2f} times what is expected",
+                 "Look whether it is a copy of another, or nearly empty"),
 }
 
 
 def describe_outlier(outlier: Outlier) -> str:
-    """`at high noise its loss is 1.62 times ... (6.1 deviations, 24 draws). Look whether ...`"""
+    """`its loss at high noise is 1.62 times what is expected (6.1 deviations, 24 draws). Look whether ...`"""
     reason = REASONS[outlier.why]
     return (f"{reason.figure.format(ratio=outlier.ratio)} ({abs(outlier.deviation):.1f} deviations, {outlier.draws} "
             f"draws). {reason.look}.")
+
+
+def word_outliers(run: Path) -> list[str]:
+    """A line for each outlier of the run in a folder, as its training says it, and whether it was set aside."""
+    table = read_losses_by_image(run)
+    aside = {table.names[image]: step for image, step in table.set_aside.items()}
+    return [f"{outlier.name}: {describe_outlier(outlier)}"
+            + (f" It was set aside after step {aside[outlier.name]}." if outlier.name in aside else "")
+            for outlier in find_outliers(table)]
 
 
 def find_outliers(table: LossTable) -> list[Outlier]:

@@ -73,7 +73,7 @@ def third_is_outlier(monkeypatch):
 def test_an_outlier_is_named_at_the_end_with_a_reason_to_look(tiny_backbone, dataset, tmp_path, third_is_outlier):
     *_, told, _ = run(tiny_backbone, dataset, tmp_path)
     name = dataset.samples[2].path.name
-    assert isinstance(told, Warned) and told.message.startswith(f"{name}: at high noise its loss is 1.50 times")
+    assert isinstance(told, Warned) and told.message.startswith(f"{name}: its loss at high noise is 1.50 times")
 
 
 def test_an_outlier_set_aside_is_not_drawn_again_and_a_resumed_run_agrees(
