@@ -118,8 +118,9 @@ ROWS = (
     Row("fit_memory", "Recompute just enough blocks in the backward pass for a step to fit the card. Their number is "
                       "counted before the first step and raised if memory runs out. gradient_checkpointing recomputes "
                       "all of them.", late=True),
-    Row("data.set_aside_outliers", "From the next epoch on, train on other images in place of those whose loss does not "
-                                   "fit: their caption may be wrong, or someone else in them. The run names each one.",
+    Row("data.set_aside_outliers", "From the next epoch on, train on other images in place of those whose loss does "
+                                   "not fit: their caption may be wrong, or someone else in them. The run names each "
+                                   "one.",
         late=True),
 )
 

@@ -51,7 +51,7 @@ VERBS = (
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "diff", "show what differs between two runs: settings, images, captions, figures"),
-    Verb("import-config", "import_config", "read the settings of kohya sd-scripts, OneTrainer or ai-toolkit"),
+    Verb("import-config", "import_config", "read the settings of another trainer: kohya, OneTrainer, AI Toolkit"),
     Verb("info", "info", "show what is in a LoRA file, a run, or a project"),
 )
 

@@ -98,10 +98,8 @@ def _run_training(options: argparse.Namespace, console: Console,
 
 def _combined(given: Mapping[str, Any], named: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of --config, the options' own, and those of --set, each over what stands before it. An option that
-    is left at nothing does not count, and a length replaces the other kind of length."""
-    settings = dict(given)
-    for layer in ({name: value for name, value in named.items() if value or name not in given}, chosen):
-        if layer.get("steps") or layer.get("epochs"):
-            settings = {name: value for name, value in settings.items() if name not in ("steps", "epochs")}
-        settings |= layer
-    return settings
+    is left at nothing leaves what --config says, and a length takes the place of the other kind of length there."""
+    over = {name: value for name, value in named.items() if value or name not in given} | dict(chosen)
+    if over.get("steps") or over.get("epochs"):
+        given = {name: value for name, value in given.items() if name not in ("steps", "epochs")}
+    return {**given, **over}

@@ -13,7 +13,7 @@ from ..common.errors import UserError
 from . import ai_toolkit, kohya, onetrainer
 from .mapping import Imported, translate
 
-MOST_BYTES, MOST_VALUES, MOST_SETTINGS = 2**20, 100_000, 5000
+MOST_BYTES, MOST_VALUES, MOST_DEPTH, MOST_SETTINGS = 2**20, 100_000, 20, 5000
 _KNOWN = ("a TOML or a command line of kohya sd-scripts, a JSON of OneTrainer, or a YAML of ai-toolkit")
 
 
@@ -192,13 +192,14 @@ def _group(path: Path, value: Any) -> Mapping[str, Any]:
 
 def _check_extent(path: Path, tree: Any) -> None:
     """Raises UserError for a tree of too many values: a few lines of YAML can repeat each other without end."""
-    left, count = [tree], 0
+    left, count = [(tree, 0)], 0
     while left:
-        value, count = left.pop(), count + 1
-        if count > MOST_VALUES:
-            raise UserError(f"{path.name} has more than {MOST_VALUES} values, and a configuration fewer. Give another "
-                            "file.")
-        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        (value, depth), count = left.pop(), count + 1
+        if count > MOST_VALUES or depth > MOST_DEPTH:
+            raise UserError(f"{path.name} has more than {MOST_VALUES} values, or groups more than {MOST_DEPTH} deep. A "
+                            "configuration has fewer. Give another file.")
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        left += [(each, depth + 1) for each in inner]
 
 
 def _broken(path: Path, what: str, error: Exception) -> UserError:

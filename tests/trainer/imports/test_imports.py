@@ -216,6 +216,7 @@ def test_every_row_leads_to_a_setting_or_says_that_it_is_not_here():
     ("a.yaml", "config: &a\n  process: [&b {x: *a}]", "more than 100000 values"),
     ("a.yaml", "a: &a [1, 2, 3, 4]\n" + "\n".join(
         f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]" for a, b in zip("abcdefghi", "bcdefghij", strict=True)), "more than"),
+    ("a.json", '{"a":' * 90 + "1" + "}" * 90, "deep"),
     ("a.json", "[" * 100_000, "cannot be read as JSON"), ("a.txt", '--a "', "cannot be read as a command line"),
     ("a.toml", "#" * (MOST_BYTES + 1), "at most"), ("a.txt", "hello", "no setting of kohya"),
     ("a.json", {"training_method": "LORA", "optimizer": {str(n): n for n in range(6000)}}, "at most 5000"),

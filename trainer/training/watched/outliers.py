@@ -127,11 +127,12 @@ class _Draws:
 
     @classmethod
     def of(cls, table: LossTable) -> _Draws:
-        losses, times = np.array(table.losses), np.array(table.times)
-        steps, images = np.array(table.steps, np.float64), np.array(table.images, np.int64)
+        losses = np.array(table.losses, np.float64)
         measured = losses > 0
-        losses, times, steps, images = (values[measured] for values in (losses, times, steps, images))
-        log, by_step = np.log(losses), np.zeros(len(losses))
+        times, steps = (np.array(values, np.float64)[measured] for values in (table.times, table.steps))
+        images = np.array(table.images, np.int64)[measured]
+        log = np.log(losses[measured])
+        by_step = np.zeros(len(log))
         for _ in range(_ROUNDS):
             by_time = _trend(times, log - by_step, _TIME_BINS)
             by_step = _trend(steps, log - by_time, _STEP_BINS)
@@ -160,7 +161,7 @@ def _trend(x: Floats, y: Floats, bins: int) -> Floats:
 def _places(images: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[np.int64]:
     """[N]: how many counted entries of the same image come before each."""
     order = np.argsort(images, kind="stable")
-    before = np.cumsum(counted[order]) - counted[order]
+    before: NDArray[np.int64] = np.cumsum(counted[order]) - counted[order]
     starts = np.searchsorted(images[order], images[order])
     places = np.empty(len(images), np.int64)
     places[order] = before - before[starts]
