@@ -31,10 +31,10 @@ FIRST_DRAWS, FIRST_SHARE = 8, 0.3
 """An image's fit is judged by this many of its draws at high noise, or this share of them if that is more."""
 HIGH_NOISE, LOW_NOISE = 0.4, 0.4
 """Quantiles of the drawn times: high noise is above the one, low noise below the other."""
-FAR, VERY_FAR = 3.0, 5.0
+FAR, VERY_FAR = 2.5, 5.0
 """Robust standard deviations from the median of the images for a misfit, and for an image that is hard or easy at all
 times: images differ by themselves in that."""
-CERTAIN = 3.0
+CERTAIN = 4.0
 """Standard errors of the image's own mean that it must be away."""
 _TIME_BINS, _STEP_BINS, _ROUNDS = 16, 8, 3
 _LEAST_SPREAD = 0.05
