@@ -165,8 +165,8 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
         found.extend([cast] if cast else [])
     if eye is not None and shows_one_subject(config.purpose) and not config.copies_only:
         looks: list[torch.Tensor | None] = []
-        for sample, own in zip(samples, figures, strict=True):
-            looks.append(None if own is None else reader.look(sample, eye))
+        for sample, measured_figures in zip(samples, figures, strict=True):
+            looks.append(None if measured_figures is None else reader.look(sample, eye))
             yield Progress("looks", len(looks), len(samples))
             if should_stop():
                 yield Interrupted("audit")

@@ -52,7 +52,7 @@ def embed_look(sample: Sample, content: str, eye: Eye, side: int, cache: TensorC
 
     def compute() -> dict[str, Tensor]:
         image = sample.load(shown_at=side)
-        square = ImageOps.pad(image, (side, side), color=image.getpixel((0, 0)))
+        square = ImageOps.pad(image, (side, side), color=tuple(image.crop((0, 0, 1, 1)).tobytes()))
         return {"look": eye.embed(to_tensor(square)[None])[0].float().cpu()}
 
     parts = {"what": "look", "image": content, "eye": eye.name, "side": side, "form": 1}

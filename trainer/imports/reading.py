@@ -3,6 +3,8 @@ settings are bounded, and nothing in them is executed."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -136,16 +138,12 @@ def _parse_yaml(path: Path, text: str) -> Mapping[str, Any]:
 
 
 def _parse_toml(path: Path, text: str) -> Mapping[str, Any]:
+    name = next((name for name in ("tomllib", "tomli") if importlib.util.find_spec(name)), None)
+    if name is None:
+        raise UserError(f"{path.name} is TOML, which Python 3.10 cannot read: pip install tomli, or use Python 3.11 or "
+                        "later.")
     try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        try:
-            import tomli as tomllib
-        except ImportError as error:
-            raise UserError(f"{path.name} is TOML, which Python 3.10 cannot read: pip install tomli, or use Python "
-                            "3.11 or later.") from error
-    try:
-        return _group(path, tomllib.loads(text))
+        return _group(path, importlib.import_module(name).loads(text))
     except (ValueError, RecursionError) as error:
         raise _broken(path, "TOML", error) from error
 
