@@ -10,13 +10,17 @@ from comfy_api.latest import io, ui
 from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.sampling_figures import DrawnModel
+from ..host.eyes import choose_eye
 from ..host.working import COLUMN, Work, follow, problem, show_report
 from ..trainer.audits.audit import AuditConfig, DatasetAudit, audit
 from ..trainer.audits.report import draw_audit_sheet, table
 from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset
+from ..trainer.measures.eyes import Likeness
 from ..trainer.models.families import FAMILIES, get_family
+from ..trainer.tagging.tagger import SANDBOX
+from .inputs import clip_vision_input
 from .schema import node_schema
 from .sockets import LoraDataset
 
@@ -51,6 +55,7 @@ class AuditDataset(io.ComfyNode):
                 io.Int.Input("columns", default=6, min=1, max=16, tooltip="Images per row of the sheet."),
                 io.Boolean.Input("copies_only", default=False, tooltip=(
                     "Search for copies alone. This is faster than all checks.")),
+                clip_vision_input(),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip=(
@@ -75,10 +80,11 @@ class AuditDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, family, resolution, purpose, trigger, leave_out, columns,
-                copies_only=False) -> io.NodeOutput:
+                copies_only=False, clip_vision=None) -> io.NodeOutput:
         config = AuditConfig(family=family, resolution=resolution or None, purpose=purpose, trigger=trigger.strip(),
                              copies_only=copies_only)
-        found = run_audit(dataset, config, Work(cls.hidden.unique_id))
+        eye = None if copies_only else choose_eye(family == SANDBOX, clip_vision)
+        found = run_audit(dataset, config, Work(cls.hidden.unique_id), eye)
         rest, reasons = leave_out_findings(found, dataset, leave_out)
         report, shown = ("\n".join((table(found, gap).rstrip(), *reasons)) for gap in ("  ", COLUMN))
         sheet = to_batch(draw_audit_sheet(found, min(columns, max(1, len(dataset)))))
@@ -92,9 +98,9 @@ def advice_first(found: DatasetAudit, report: str) -> str:
     return "\n\n".join((head, *(["\n".join(("Advice", *found.advice))] if found.advice else []), *rest))
 
 
-def run_audit(dataset: Dataset, config: AuditConfig, work: Work) -> DatasetAudit:
+def run_audit(dataset: Dataset, config: AuditConfig, work: Work, eye: Likeness | None = None) -> DatasetAudit:
     """The audit of a dataset. Images that were measured before are not measured again."""
-    return follow(audit(dataset, config, paths.audits_root() / "measured"), work).audit
+    return follow(audit(dataset, config, paths.audits_root() / "measured", eye=eye), work).audit
 
 
 def leave_out_findings(found: DatasetAudit, dataset: Dataset, leave_out: str) -> tuple[Dataset, list[str]]:

@@ -151,6 +151,10 @@ ROWS = (
     Row("optimizer.ema_decay", "Share of a moving average of the LoRA's weights that each step keeps, such as 0.99. "
                                "The average is what is previewed and saved. 0 turns it off.", most=0.99999,
         step=0.001, late=True),
+    Row("data.set_aside_outliers", "From the next epoch on, train on other images in place of those whose loss does "
+                                   "not fit: their caption may be wrong, or someone else in them. The run names each "
+                                   "one.",
+        late=True),
 )
 
 

@@ -14,6 +14,7 @@ GET /lora_bootstrap/run?name=<name>
      "proofs": [{"name": "coverage" | "same text" | "file works", "passed": bool, "words", "figure": float | null}, ...]
      (what the run has proved so far, none for runs of earlier versions),
      "notes": [str, ...] (memory of a step and the latest warnings, as long as the server runs),
+     "outliers": [str, ...] (a line for each image whose loss is unlike the others', at most 12),
      "resumes_from": int | null (the step of its saved state, from which it goes on if it was stopped or interrupted)}
     It is read from the run's folder, so it survives a reload and a restart of the server. "interrupted": unfinished,
     and not being trained.

@@ -70,7 +70,7 @@ def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
     assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior", "save_every_epochs", "edit_form",
                              "state_minutes", "compile", "fit_memory", "adapter", "rank_stabilized", "lokr_factor",
                              "block_ranks", "loss", "huber_delta", "huber_schedule", "noise_offset", "ip_noise_gamma",
-                             "min_timestep", "max_timestep", "max_norm", "ema_decay"]
+                             "min_timestep", "max_timestep", "max_norm", "ema_decay", "set_aside_outliers"]
     asked = {name: value for name, value in defaults().items() if name not in later()}
     assert TrainSettingsNode.execute(**asked)[0].values == {
         name: value for name, value in read_widgets(defaults()).items()

@@ -43,6 +43,7 @@ from .checks import (
 )
 from .config import AuditConfig
 from .figures import FIGURES_VERSION, Figures, measure, trained_blocking
+from .looks import Eye, embed_look, look_findings, shows_one_subject
 from .people import people_findings
 
 _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
@@ -133,11 +134,12 @@ class AuditFinished(Event):
 
 
 def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.PathLike[str] | None = None, *,
-          should_stop: Callable[[], bool] = lambda: False) -> Events:
+          eye: Eye | None = None, should_stop: Callable[[], bool] = lambda: False) -> Events:
     """Measure every image, look for copies, and report what is wrong and what is lacking.
 
     Args:
         cache: a folder where measurements are saved by content; None saves nothing.
+        eye: what measures how alike images of one character look; None: that is not checked.
         should_stop: called after each image; if it returns true, the last event is Interrupted.
 
     Yields Progress for each image, again for the copies that must be told apart, and, last, AuditFinished. To cancel,
@@ -161,6 +163,16 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
     names = _names(samples)
     for found, cast in zip(findings, cast_findings(figures), strict=True):
         found.extend([cast] if cast else [])
+    if eye is not None and shows_one_subject(config.purpose) and not config.copies_only:
+        looks: list[torch.Tensor | None] = []
+        for sample, measured_figures in zip(samples, figures, strict=True):
+            looks.append(None if measured_figures is None else reader.look(sample, eye))
+            yield Progress("looks", len(looks), len(samples))
+            if should_stop():
+                yield Interrupted("audit")
+                return
+        for found, look in zip(findings, look_findings(looks), strict=True):
+            found.extend([look] if look else [])
     about_person = _shows_person(config.purpose) and not config.copies_only
     camera_advice = _add_person_findings(samples, findings) if about_person else ()
     search = Search()
@@ -244,6 +256,14 @@ class _Reader:
         if sample not in self._contents:
             self._contents[sample] = sample.content_hash
         return self._contents[sample]
+
+    def look(self, sample: Sample, eye: Eye) -> torch.Tensor | None:
+        """The embedding of an image; None if it vanished meanwhile."""
+        try:
+            with room_for(bytes_to_open(sample.size, "RGB", "PNG")):
+                return embed_look(sample, self.content(sample), eye, self.config.side, self.cache)
+        except UserError:
+            return None
 
     def blocking(self, sample: Sample) -> float:
         """How much JPEG blocks stand out in an image whose figures were not measured; 1, so that a copy of it is kept,

@@ -52,6 +52,7 @@ CODES: Mapping[str, str] = {
     "covered face": "covered face", "cropped head": "without a head", "cropped limbs": "cropped limbs",
     "hard shadow": "hard shadow", "skin tone": "another skin tone", "date": "taken years from the others",
     "lens": "phone or wide lens",
+    "other look": "unlike the others",
     "no caption": "no caption", "no trigger": "no trigger in the caption",
 }
 """Every code, and its title in tables and on the contact sheet."""

@@ -8,7 +8,7 @@ from typing import Any
 from ..audits.config import AuditConfig
 from ..captions.coverage import PURPOSES
 from .terminal.console import Console
-from .terminal.options import add_dataset_option, add_output_option, chosen_name
+from .terminal.options import add_dataset_option, add_likeness_option, add_output_option, chosen_name
 
 
 def add_audit_options(command: argparse.ArgumentParser) -> None:
@@ -23,6 +23,7 @@ def add_audit_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=int, default=0, help="images to measure at once; 0: one per core")
     command.add_argument("--copies-only", action="store_true",
                          help="search for copies alone, which is faster than all checks")
+    add_likeness_option(command)
     add_output_option(command, "the table, the contact sheet and the measurements")
 
 
@@ -34,11 +35,13 @@ def handle_audit(options: argparse.Namespace, console: Console) -> dict[str, Any
     from ..audits.audit import AuditFinished, audit
     from ..audits.report import as_json, table, write_audit
     from ..datasets.dataset import load_folder
+    from ..measures.eyes import open_eye
 
     config = _config(options)
     name = chosen_name(options.name, options.dataset.resolve().name, "audit")
     dataset, home = load_folder(options.dataset, background=options.background), options.output / "audits"
-    last = console.follow(audit(dataset, config, home / "measured", should_stop=console.asked_to_stop))
+    last = console.follow(audit(dataset, config, home / "measured", eye=open_eye(config.family, options.likeness),
+                                should_stop=console.asked_to_stop))
     if not isinstance(last, AuditFinished):
         return {"finished": False}
     paths = write_audit(last.audit, home / name)

@@ -53,6 +53,7 @@ VERBS = (
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "diff", "show what differs between two runs: settings, images, captions, figures"),
+    Verb("import-config", "import_config", "read the settings of another trainer: kohya, OneTrainer, AI Toolkit"),
     Verb("info", "info", "show what is in a LoRA file, a run, or a project"),
 )
 
@@ -99,11 +100,11 @@ def _build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 def _add_verb(command: argparse.ArgumentParser, verb: Verb) -> None:
     """Import the verb's file, and give the parser its options and its handler."""
-    module = import_module(f".{verb.module}", __package__)
-    getattr(module, f"add_{verb.name}_options")(command)
+    module, name = import_module(f".{verb.module}", __package__), verb.name.replace("-", "_")
+    getattr(module, f"add_{name}_options")(command)
     command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
-    command.set_defaults(verb=verb.name, handler=getattr(module, f"handle_{verb.name}"),
-                         check=getattr(module, f"check_{verb.name}", lambda options: None))
+    command.set_defaults(verb=verb.name, handler=getattr(module, f"handle_{name}"),
+                         check=getattr(module, f"check_{name}", lambda options: None))
 
 
 def _silence_libraries() -> None:

@@ -22,6 +22,9 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--epochs", type=int, default=0,
                          help="passes over the images, instead of --set steps=...; default: the preset's steps for so "
                               "many images")
+    command.add_argument("--config", type=Path, metavar="FILE",
+                         help="JSON or TOML of settings by their dotted names, as `lora-bootstrap import-config` "
+                              "writes it; --set and the other options come after it")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                          help="setting by its dotted name, such as adapter.rank=8 or steps=500; may be repeated")
     command.add_argument("--retrain", action="store_true", help="train again even if an identical run exists")
@@ -67,14 +70,17 @@ def _run_training(options: argparse.Namespace, console: Console,
     """Train as the options say, with the settings of `method`. Returns (its Finished, None if it was interrupted; the
     backbone)."""
     from ..datasets.dataset import load_folder
+    from ..imports.reading import read_settings
     from ..memory.preflight import fitted
     from ..training.events import Finished
     from ..training.loop import train
     from ..training.presets import plan_training
     from .terminal.tensorboard import TensorBoardWriter
 
-    name = chosen_name(options.name, options.dataset.resolve().name, "run")
-    settings = parse_settings(options.set)
+    given = read_settings(options.config) if options.config else {}
+    name = chosen_name(options.name or str(given.get("name", "")), options.dataset.resolve().name, "run")
+    settings = _combined(given, {"name": name, "seed": options.seed, "epochs": options.epochs,
+                                 "data.trigger": options.trigger}, {**(method or {}), **parse_settings(options.set)})
     writers = [TensorBoardWriter()] if options.tensorboard else []
     dataset = load_folder(options.dataset, background=options.background)
     for note in dataset.notes:
@@ -82,12 +88,18 @@ def _run_training(options: argparse.Namespace, console: Console,
     backbone = load_backbone_quietly(options.base, options.base_precision)
     if caution := distilled_warning(backbone.family, Path(options.base).name):
         console.say(f"note: {caution}")
-    named = {"name": name, "seed": options.seed, "epochs": options.epochs, **(method or {})}
-    if options.trigger:
-        named["data.trigger"] = options.trigger
-    planned = plan_training(backbone.family, options.kind, {**named, **settings}, dataset)
+    planned = plan_training(backbone.family, options.kind, settings, dataset)
     console.say(planned.length)
     events = train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
                    should_stop=console.asked_to_stop)
     last = console.follow(fitted(events, backbone, planned.config), *writers)
     return last if isinstance(last, Finished) else None, backbone
+
+
+def _combined(given: Mapping[str, Any], named: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of --config, the options' own, and those of --set, each over what stands before it. An option that
+    is left at nothing leaves what --config says, and a length takes the place of the other kind of length there."""
+    over = {name: value for name, value in named.items() if value or name not in given} | dict(chosen)
+    if over.get("steps") or over.get("epochs"):
+        given = {name: value for name, value in given.items() if name not in ("steps", "epochs")}
+    return {**given, **over}

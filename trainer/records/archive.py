@@ -138,12 +138,12 @@ KINDS = (
     _kind("project/round_[0-9]/again\\.json", 64 * MB, Wishes.load),
     _kind(f"runs/{_FILE}/run\\.json", 16 * MB, _check_run),
     _kind(f"runs/{_FILE}/images\\.json", 64 * MB, lambda path: read_record(path, RecordedImages)),
-    _kind(f"runs/{_FILE}/metrics(?:-[0-9]+)?\\.jsonl", 512 * MB, lambda path: None),
+    _kind(f"runs/{_FILE}/(?:metrics(?:-[0-9]+)?|image_losses)\\.jsonl", 512 * MB, lambda path: None),
     _kind(f"runs/{_FILE}/{_FILE}\\.safetensors", 16 * 2**30, TensorFile, packed=False),
     _kind(f"runs/{_FILE}/state/state\\.safetensors", 64 * 2**30, TensorFile, packed=False),
     _kind(f"runs/{_FILE}/samples/{_FILE}{_IMAGE}", 256 * MB, image_size, packed=False),
 )
-"""Lines of metrics.jsonl that are damaged are skipped by whoever reads them, so that file has no check."""
+"""Damaged lines of metrics.jsonl and image_losses.jsonl are skipped by whoever reads them, so those have no check."""
 
 
 def find_kind(name: str) -> Kind | None:

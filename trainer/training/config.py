@@ -109,6 +109,8 @@ class DataConfig:
     masked_prior: float = PRIOR_WEIGHT
     """How firmly the network is held to the base's prediction outside the mask; 0 turns this off. It costs a second
     forward pass per step."""
+    set_aside_outliers: bool = False
+    """From the next epoch on, train on other images in place of those whose loss stays far above the others'."""
 
     def __post_init__(self) -> None:
         check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")

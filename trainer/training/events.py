@@ -50,6 +50,8 @@ class StepDone(Event):
     learning_rate: float
     grad_norm: float
     seconds: float
+    image_losses: tuple[float, ...] = ()
+    """The loss of each image in the step's batches, in their order."""
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,7 @@ class Feed:
         self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
         self._controls_hashes: dict[int, str] = {}
         self._masks: dict[tuple[int, bool], Tensor] = {}
+        self._aside: dict[int, int] = {}
         self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
         policy = CaptionPolicy.from_config(data)
         self.variants = [
@@ -284,11 +285,25 @@ class Feed:
         """What the index-th batch is made of, counted from 0 over all epochs."""
         rng = random.Random(derived_seed(self.config.seed, "batch", index))
         data, draws = self.config.data, []
-        for sample in self.plan.batch(index):
+        for row, sample in enumerate(self.plan.batch(index)):
+            sample = self._stand_in(sample, index, row)
             flip = data.flip and rng.random() < 0.5
             dropped = rng.random() < data.caption_dropout
             draws.append(Draw(sample, flip, "" if dropped else rng.choice(self.variants[sample])))
         return draws
+
+    def set_aside(self, sample: int, first: int) -> None:
+        """From the batch of that index on, another sample of the same bucket takes this one's place, if there is one.
+        """
+        self._aside[sample] = first
+
+    def _stand_in(self, sample: int, index: int, row: int) -> int:
+        """The sample itself, or the one in its place if it is set aside."""
+        if index < self._aside.get(sample, index + 1):
+            return sample
+        others = [other for other, bucket in enumerate(self.buckets) if bucket == self.buckets[sample]
+                  and self.samples[other].repeats and index < self._aside.get(other, index + 1)]
+        return random.Random(derived_seed(self.config.seed, "aside", index, row)).choice(others or [sample])
 
     def batch(self, index: int) -> Batch:
         """The index-th batch, counted from 0 over all epochs."""

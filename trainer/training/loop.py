@@ -53,6 +53,7 @@ from .step.readings import Queued, Readings, guard
 from .trained.kinds import METHODS, Training
 from .tuners.ranks import layers_left_out
 from .validation import LossWatch, Validator
+from .watched.watch import ImageWatch
 
 
 class Diverged(UserError):
@@ -129,6 +130,7 @@ class _Session:
         self.compiled: CompiledBlocks | None = None
         self.compiling = contextlib.ExitStack()
         self._trained: Training | None = None
+        self.images = ImageWatch(run.folder)
         self.optimizer: Any
         self.scaler: torch.amp.GradScaler
         self.cache = open_cache(run.folder.parent, config)
@@ -142,6 +144,7 @@ class _Session:
             run.truncate_metrics(self.step)
             for _, loss in runs.read_losses(run.folder):
                 self.watch.add(loss)
+            self.images.open(self.feed, config, self.step)
         except BaseException:
             self.close()
             raise
@@ -150,6 +153,7 @@ class _Session:
         self.compiling.close()
         self.cache.close()
         self.states.wait()
+        self.images.close()
         if self._trained:
             self._trained.close()
 
@@ -227,10 +231,10 @@ class _Session:
                 loss = self._batch_loss(index) / accumulation
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
-        figures = torch.stack([*losses, self._clip()])
+        figures = torch.cat([torch.stack([*losses, self._clip()]), *(own := self.images.take())])
         self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.readings.add(Queued(self.step + 1, self.feed.plan.epoch_of(first), self.optimizer.param_groups[0]["lr"],
-                                 figures, started))
+                                 figures, started, sum(map(len, own))))
         self.consistent = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -257,6 +261,7 @@ class _Session:
             {"step": done.step, "epoch": done.epoch, "loss": done.loss, "learning_rate": done.learning_rate,
              "grad_norm": done.grad_norm, "seconds": done.seconds}
         )
+        self.images.record(done)
 
     def _check(self, done: StepDone) -> None:
         """Raises Diverged if the step did. The scaler of fp16 itself handles a norm that overflowed."""
@@ -288,8 +293,9 @@ class _Session:
     def _batch_loss(self, index: int) -> Tensor:
         batch = self.feed.batch(index)
         draw = draw_batch(self.loss, self.config.seed, index, batch.latents.shape)
-        return self.sample_losses(batch, draw.noise, draw.t, prior=self.config.data.masked_prior,
-                                  added=draw.added).mean()
+        losses = self.sample_losses(batch, draw.noise, draw.t, prior=self.config.data.masked_prior, added=draw.added)
+        self.images.note(index, draw.t, losses)
+        return losses.mean()
 
     def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0,
                       added: Tensor | None = None) -> Tensor:
@@ -416,6 +422,9 @@ class _Session:
 
     def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
+        if self.images.ends_epoch(self.step):
+            yield from self._done_steps()
+            yield from self.images.after_step(self.step)
         if not last:  # a finished run needs no state
             yield from self._check_states()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
@@ -564,6 +573,7 @@ class _Session:
         if error := self.states.take_error():  # too late to stop for it
             yield Warned(str(error))
         yield from self._prove_file(saved.path)
+        yield from self.images.report()
         yield Finished(self.step, saved.path, stopped=stopped)
 
 

@@ -7,6 +7,7 @@
                  run.json                       what the run is, and how far it got
                  metrics.jsonl                  one JSON object per line
                  images.json                    names and captions of what it is trained on
+                 image_losses.jsonl             the loss of each draw of an image: see watched/image_losses.py
                  samples/  state/               previews; the exact training state while unfinished
 """
 
@@ -48,7 +49,8 @@ COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "dat
 steps, and what edit_form comes to by itself. (gradient_checkpointing does not change the weights either, up to
 rounding, but it is in the keys of earlier runs.)"""
 
-LATER = {"compile": False, "method": LORA, "adapter.kind": "lora", "adapter.rank_stabilized": False,
+LATER = {"compile": False, "method": LORA, "data.set_aside_outliers": False,
+         "adapter.kind": "lora", "adapter.rank_stabilized": False,
          "adapter.lokr_factor": -1, "adapter.block_ranks": "",
          "optimizer.max_norm": 0.0, "optimizer.ema_decay": 0.0,
          "objective.loss": "squared", "objective.huber_delta": 0.1, "objective.huber_schedule": "exponential",

@@ -11,7 +11,7 @@ import { smoothPoints } from "./plot.js";
 import { isLive, trainedText } from "./presets.js";
 import { fetchRun, resumeRun, stopRun } from "./routes.js";
 import { SmoothingSlider } from "./smoothing.js";
-import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
+import { fromReply, hasGap, remarksOf, statusLine, withEvent } from "./state.js";
 import { PreviewStrip } from "./strip.js";
 
 /** Pixels that the panel needs: what will be trained and one line before the first run, then also status, proofs,
@@ -117,7 +117,7 @@ export class TrainPanel extends Panel {
   }
 
   minHeight() {
-    return this.run ? HEIGHT.run + HEIGHT.note * this.run.notes.length + this.compare.height : HEIGHT.idle;
+    return this.run ? HEIGHT.run + HEIGHT.note * remarksOf(this.run).length + this.compare.height : HEIGHT.idle;
   }
 
   subject() {
@@ -179,8 +179,9 @@ export class TrainPanel extends Panel {
     if (!run) return this.drawIdle();
     showNote(this.note, this.problem ?? (this.wrong || (run.status === "failed" ? run.message : null)), true);
     this.proofs.replaceChildren(...run.proofs.map(proofMark));
-    this.remarks.hidden = !run.notes.length;
-    this.remarks.replaceChildren(...run.notes.map((text) => element("li", "", { textContent: text, title: text })));
+    const remarks = remarksOf(run);
+    this.remarks.hidden = !remarks.length;
+    this.remarks.replaceChildren(...remarks.map((text) => element("li", "", { textContent: text, title: text })));
     this.drawCurves();
     this.strip.show(run.samples);
   }

@@ -25,6 +25,7 @@ export function fromReply(reply) {
     checkpoints: reply.checkpoints ?? [],
     proofs: reply.proofs ?? [],
     notes: reply.notes ?? [],
+    outliers: reply.outliers ?? [],
   });
 }
 
@@ -47,6 +48,9 @@ export function withEvent(run, event) {
     samples: event.sample ? withSample(run.samples, event.sample) : run.samples,
   });
 }
+
+/** The lines below the chart: the notes, and the images whose loss is unlike the others' as far as no note names them. */
+export const remarksOf = (run) => [...new Set([...run.notes, ...run.outliers])];
 
 /** Whether there were steps between the last two losses that no event reported. */
 export function hasGap(run) {

@@ -19,6 +19,7 @@ from ....trainer.training.presets import word_figures
 from ....trainer.training.runs import Run, read_run, run_folders
 from ...session import current_session
 from ...trainings import ENDED_EARLY, Training, TrainingTable
+from .outlier_view import list_outliers
 
 
 def run_status(root: Path, name: str, table: TrainingTable | None = None) -> dict[str, Any] | None:
@@ -110,7 +111,8 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
             "message": training.message, "step": training.step, "steps": training.steps, "seconds_left": None,
             "seconds_per_step": None, "memory": None, "learning_rate": None, "rank": None, "alpha": None, "figures": "",
             "losses": [], "smoothed": [], "validation": [], "samples": [], "checkpoints": [],
-            "proofs": proof_rows(training.proofs), "notes": list(training.notes), "resumes_from": None}
+            "proofs": proof_rows(training.proofs), "notes": list(training.notes), "outliers": [],
+            "resumes_from": None}
 
 
 def _from_folder(run: Run) -> dict[str, Any]:
@@ -126,7 +128,8 @@ def _from_folder(run: Run) -> dict[str, Any]:
         "validation": _lists(curves.validation),
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
-        "proofs": proof_rows(run.proofs), "notes": [], "resumes_from": _resumes_from(run, status),
+        "proofs": proof_rows(run.proofs), "notes": [], "outliers": list_outliers(run.folder),
+        "resumes_from": _resumes_from(run, status),
     }
 
 

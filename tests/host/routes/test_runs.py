@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from lora_bootstrap.host.routes.views import outlier_view
 from lora_bootstrap.host.routes.views.run_view import run_status
 from lora_bootstrap.host.session import begin_session, current_session
 from lora_bootstrap.host.trainings import TrainingTable
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run
+from lora_bootstrap.trainer.training.watched.image_losses import LossDraw, LossFile
 
 from ...helpers.archived_project import write_whole_run
 from ...helpers.asking import ask, sent_as_json
@@ -21,7 +23,7 @@ from ...helpers.states import save_state
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
         "learning_rate", "rank", "alpha", "figures", "losses", "smoothed", "validation", "samples", "checkpoints",
-        "proofs", "notes", "resumes_from"}
+        "proofs", "notes", "outliers", "resumes_from"}
 
 
 @pytest.fixture
@@ -55,6 +57,18 @@ def test_a_run_on_disk_is_told_whole(root):
         (10, "step000010-00.png"), (20, "step000020-00.png"), (20, "step000020-01.png")]
     assert told["samples"][0]["subfolder"] == "loras/girl/samples" and told["samples"][0]["type"] == "output"
     assert told["checkpoints"] == [{"step": 10, "filename": "girl-step000010.safetensors"}]
+
+
+def test_images_whose_loss_is_unlike_the_others_are_told_while_the_file_grows(root, monkeypatch):
+    folder = make_run(root).folder
+    assert run_status(root, "girl")["outliers"] == [], "a run of an earlier version"
+    file = LossFile(folder, ["a.png"], 0)
+    asked = []
+    monkeypatch.setattr(outlier_view, "word_outliers", lambda run: asked.append(run) or ["a.png: look"] * 20)
+    for step in range(1, 101):
+        file.add(step, [LossDraw(0, 0.5, 0.25)])
+        assert run_status(root, "girl")["outliers"] == ["a.png: look"] * 12
+    assert 10 < len(asked) < 60, "it is not read again for every step"
 
 
 def test_a_run_is_interrupted_unless_somebody_trains_it(root):

@@ -38,6 +38,7 @@ MISTAKES = (
     (["train", "--dataset", ".", "--set", "objective.weighting=snr"], "weighting"),
     (["train", "--dataset", ".", "--base-precision", "fp9"], "base precision"),
     (["train", "--dataset", ".", "--epochs", "-1"], "--epochs is -1"),
+    (["train", "--dataset", ".", "--config", "no.json"], "no.json cannot be read"),
     (["finetune", "--dataset", ".", "--set", "steps"], "is not NAME=VALUE"),
     (["finetune", "--dataset", ".", "--kind", "chracter"], "Did you mean 'character'"),
     (["tag", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
@@ -72,6 +73,7 @@ MISTAKES = (
     (["project", "export", "nobody", "a.zip"], "there is no project 'nobody'"),
     (["project", "import", "no.zip"], "there is no file at no.zip"),
     (["diff", ".", "."], "it has no run.json"),
+    (["import-config", "no.toml"], "no.toml cannot be read"),
     (["info", "/nonexistent"], "no file or folder at /nonexistent"),
     (["info", "."], "neither a run nor a project"),
 )

@@ -2,6 +2,8 @@
 
 import json
 
+from lora_bootstrap.trainer.cli.train import _combined
+
 from ...helpers.command_line import SMALL, run
 
 
@@ -25,6 +27,18 @@ def test_epochs_are_counted_in_steps_and_said_and_not_taken_beside_steps(tiny, t
     assert f"{steps} steps = 2 epochs" in said and " images / batch 2" in said
     assert run(*argv, *SMALL) == 2
     assert "steps is 3 and epochs is 2, but only one of them" in capsys.readouterr().err
+
+
+def test_settings_of_a_file_come_before_the_options_and_those_of_set(tiny, tmp_path, dataset, capsys):
+    file = tmp_path / "ours.json"
+    file.write_text(json.dumps({"name": "imported", "epochs": 9, "seed": 5, "adapter.alpha": 3.0,
+                                "data.trigger": "zqx"}))
+    argv = ["train", "--dataset", tmp_path / "data", "--output", tmp_path / "out", "--config", file, *SMALL]
+    assert run(*argv) == 0
+    config = json.loads((tmp_path / "out" / "loras" / "imported" / "run.json").read_text())["config"]
+    assert (config["steps"], config["epochs"], config["seed"]) == (3, 0, 5), "--set steps=3 replaces the epochs"
+    assert (config["adapter"]["alpha"], config["data"]["trigger"]) == (3.0, "zqx")
+    assert _combined({"epochs": 9, "seed": 5}, {"seed": 7, "epochs": 2}, {}) == {"epochs": 2, "seed": 7}
 
 
 def test_a_base_that_is_no_model_is_told(tmp_path, dataset, capsys):

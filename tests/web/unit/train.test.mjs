@@ -3,7 +3,7 @@ import test from "node:test";
 
 import "./host_stub.mjs";
 
-const { chartSummary, countHidden, fromReply, hasGap, latestSamples, statusLine, withEvent } = await import("../../../web/train/state.js");
+const { chartSummary, countHidden, fromReply, hasGap, latestSamples, remarksOf, statusLine, withEvent } = await import("../../../web/train/state.js");
 const { formatLoss, formatMemory, formatRate, formatSeconds, formatTick } = await import("../../../web/common/format.js");
 const { trainedText } = await import("../../../web/train/presets.js");
 
@@ -51,6 +51,13 @@ test("a run that was killed says from which step it goes on", () => {
   assert.equal(line(2), "interrupted at step 2/800 · run again to continue from there");
   assert.equal(line(null), line(2));
   assert.equal(line(0), "interrupted at step 2/800 · run again to start anew", "no state was saved yet");
+});
+
+test("outliers are listed below the notes, each once", () => {
+  const reply = { ...REPLY, notes: ["3.1 GB", "a.png: odd"], outliers: ["a.png: odd", "b.png: odd"] };
+  assert.deepEqual(remarksOf(fromReply(reply)), ["3.1 GB", "a.png: odd", "b.png: odd"]);
+  assert.deepEqual(remarksOf(withEvent(fromReply(reply), { ...EVENT, notes: [] })), ["a.png: odd", "b.png: odd"]);
+  assert.deepEqual(remarksOf(fromReply(REPLY)), [], "the answer of an earlier version");
 });
 
 test("an event carries the run on", () => {

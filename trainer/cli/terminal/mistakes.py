@@ -138,6 +138,13 @@ def _check_settings(pairs: Sequence[str]) -> None:
     TrainConfig().replace(**parse_settings(pairs))
 
 
+def _check_config(path: Path) -> None:
+    from ...imports.reading import read_settings
+    from ...training.config import TrainConfig
+
+    TrainConfig().replace(**read_settings(path))
+
+
 def _check_layers(name: str) -> None:
     from ...training.config import LAYER_PRESETS
 
@@ -170,6 +177,7 @@ CHECKS = (
     Check("implication_file", _file("give a .csv file of implications")),
     Check("name", lambda name: checked_name(name, "--name")),
     Check("kind", lambda kind: get_kind(kind, "kind of LoRA")),
+    Check("config", _check_config, ("train", "finetune")),
     Check("set", _check_settings),
     Check("set_style", _check_settings),
     Check("set_character", _check_settings),

@@ -29,9 +29,10 @@ class Queued:
     """A step that the device may still be computing.
 
     Attributes:
-        figures: [N + 1] float32 on the device: the losses of the step's N batches, which add up to its loss, and the
-            norm of the gradient.
+        figures: [N + 1 + M] float32 on the device: the losses of the step's N batches, which add up to its loss, the
+            norm of the gradient, and the losses of its M images.
         started: when the step was begun, as time.perf_counter() gives it.
+        images: M.
     """
 
     step: int
@@ -39,6 +40,7 @@ class Queued:
     learning_rate: float
     figures: Tensor
     started: float
+    images: int = 0
 
 
 class Readings:
@@ -59,10 +61,13 @@ class Readings:
             queued, figures, copied = self._waiting.popleft()
             if copied is not None:
                 copied.synchronize()
-            *losses, norm = figures.tolist()
+            values = figures.tolist()
+            split = len(values) - queued.images
+            *losses, norm = values[:split]
             now = time.perf_counter()
             seconds, self._read_at = now - max(queued.started, self._read_at), now
-            yield StepDone(queued.step, queued.epoch, sum(losses), queued.learning_rate, norm, seconds)
+            yield StepDone(queued.step, queued.epoch, sum(losses), queued.learning_rate, norm, seconds,
+                           tuple(values[split:]))
 
 
 def _copy_home(figures: Tensor) -> tuple[Tensor, Any]:
