@@ -31,7 +31,7 @@ def _resolution(value: Any, given: Given) -> int:
 
 
 def _ema(value: Any, given: Given) -> dict[str, Any]:
-    return {"ema_decay": number(given.get("train.ema_config.ema_decay", 0.999), given)} if value else {}
+    return {"optimizer.ema_decay": number(given.get("train.ema_config.ema_decay", 0.999), given)} if value else {}
 
 
 def _prompts(value: Any, given: Given) -> list[str]:
@@ -97,7 +97,7 @@ TABLE = Table(
             {"sigmoid": "logit_normal", "linear": "uniform"}, "density of times")),
         Row("train.min_denoising_steps", "objective.min_timestep", optional(_time), "0 to 1000 there, 0 to 1 here"),
         Row("train.max_denoising_steps", "objective.max_timestep", _latest, "0 to 1000 there, 0 to 1 here"),
-        Row("train.ema_config.use_ema", "ema_decay", _ema),
+        Row("train.ema_config.use_ema", "optimizer.ema_decay", _ema),
         Row("datasets.resolution", "data.resolution", _resolution,
             "every image is trained at each of several resolutions there, and at the largest here", default=512),
         Row("datasets.caption_dropout_rate", "data.caption_dropout", number, default=0.0),

@@ -226,8 +226,8 @@ def choose(values: Mapping[str, Any], what: str) -> Callable[[Any, Given], Any]:
 OPTIMIZERS = {
     "adamw": "adamw", "adamw8bit": "adamw8bit", "adamw_8bit": "adamw8bit", "adamw8": "adamw8bit",
     "pagedadamw8bit": "adamw8bit", "adafactor": "adafactor", "prodigy": "prodigy", "lion": "lion",
-    "lion8bit": "lion8bit", "lion_8bit": "lion8bit", "came": "came", "adamwschedulefree": "adamw_schedulefree",
-    "schedule_free_adamw": "adamw_schedulefree",
+    "lion8bit": "lion8bit", "lion_8bit": "lion8bit", "came": "came", "adamwschedulefree": "adamw_schedule_free",
+    "schedule_free_adamw": "adamw_schedule_free",
 }
 SCHEDULES = {
     "constant": "constant", "constant_with_warmup": "constant", "linear": "linear", "cosine": "cosine", "rex": "rex",

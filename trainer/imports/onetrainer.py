@@ -178,8 +178,8 @@ TABLE = Table(
         Row("train_dtype", "precision", choose_precision, default="FLOAT_16"),
         Row("compile", "compile", flag),
         Row("resolution", "data.resolution", _resolution, default="512"),
-        Row("ema", "ema_decay", lambda value, given: {} if str(value).upper() == "OFF" else
-            {"ema_decay": number(given.get("ema_decay", 0.999), given)},
+        Row("ema", "optimizer.ema_decay", lambda value, given: {} if str(value).upper() == "OFF" else
+            {"optimizer.ema_decay": number(given.get("ema_decay", 0.999), given)},
             "it is updated every few steps there, and at every step here"),
         Row("loss_weight_fn", "objective.weighting", _weighting),
         Row("mse_strength", "objective.loss", _loss),
