@@ -143,6 +143,8 @@ class TrainConfig:
     offload_blocks: float = 0.0
     """Share of the blocks whose weights are in RAM and are copied to the card at each use. In ComfyUI it has no effect:
     ComfyUI does this by itself."""
+    beside_chance: float = 1.0
+    """Chance of a step to be trained with the LoRAs that the run is given beside its own; without any, no effect."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", checked_name(self.name))
@@ -156,7 +158,8 @@ class TrainConfig:
         check(0 <= self.state_minutes < math.inf, "state_minutes", self.state_minutes,
               "0 (state_every alone decides) or more")
         check(self.epochs >= 0, "epochs", self.epochs, "0 (steps decides) or more")
-        check(0 <= self.offload_blocks <= 1, "offload_blocks", self.offload_blocks, "from 0 to 1")
+        for name in ("offload_blocks", "beside_chance"):
+            check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
 

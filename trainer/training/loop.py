@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from ..proofs.covered import prove_coverage
 from ..proofs.proof import Proof, same_chance
 from ..proofs.same_text import prove_same_text
 from ..proofs.saved_file import unproved
+from ..stacks.stack import StackEntry
 from . import checkpoint, runs
 from .config import TrainConfig
 from .epochs import set_epochs
@@ -43,6 +44,7 @@ from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
+from .preserving.beside import FrozenLoras, beside_key, describe_beside, used
 from .schedules import rate_factor
 from .step.advice import cautions_of, check_scaling, divergence_advice, memory_advice, overfitting_advice
 from .step.compiled import CompiledBlocks, compile_problem
@@ -62,12 +64,14 @@ def train(
     runs_root: Path,
     *,
     validation: Dataset | None = None,
+    beside: Sequence[StackEntry] = (),
     lineage: dict[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     retrain: bool = False,
 ) -> Events:
     """Train a LoRA, or the network itself, yielding events; the last is Finished with the path of the file.
 
+    `beside` are LoRAs that are on in the training, frozen, and not saved (`preserving/beside.py`).
     An identical finished run under `runs_root` is reused and a partial one resumed, unless `retrain`.
     `should_stop` is called after every step; if it returns true, the LoRA and the state are saved and the run ends
     early. Closing the generator, Ctrl-C, or an error between steps saves both too. The backbone is left unchanged.
@@ -81,17 +85,18 @@ def train(
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
     form = edit_form(backbone, config, dataset, validation)
-    runs_root = Path(runs_root)
+    runs_root, beside = Path(runs_root), used(beside, config)
+    given = {"beside": beside_key(beside)} if beside else {}
 
     def key_of(config: TrainConfig) -> str:
         return runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
-                            form)
+                            form, given)
 
     config = runs.settle_precision(config, backbone, lambda settled: (
         not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
     check_scaling(backbone, config)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
-               **(lineage or {})}
+               **({"beside": describe_beside(beside)} if beside else {}), **(lineage or {})}
     run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
@@ -102,7 +107,7 @@ def train(
     recompute = 1.0 if config.gradient_checkpointing else run.recomputed if config.fit_memory else 0.0
     with run.locked(), backbone.training(recompute, config.offload_blocks):
         record_images(run.folder, dataset, validation)
-        session = _Session(backbone, dataset, validation, config, run)
+        session = _Session(backbone, dataset, validation, config, run, beside)
         with contextlib.closing(session):
             yield from (Warned(note) for note in (*notes, *run.notes, *session.notes))
             yield from session.run_steps(should_stop)
@@ -112,7 +117,7 @@ class _Session:
     """One run in progress: the adapters in the network, the optimizer, and where it stands."""
 
     def __init__(self, backbone: Backbone, dataset: Dataset, validation: Dataset, config: TrainConfig,
-                 run: runs.Run) -> None:
+                 run: runs.Run, beside: Sequence[StackEntry] = ()) -> None:
         self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
         self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed)
         self.started_at = time.time()
@@ -125,6 +130,7 @@ class _Session:
         self.compiled: CompiledBlocks | None = None
         self.compiling = contextlib.ExitStack()
         self._trained: Training | None = None
+        self._frozen: FrozenLoras | None = None
         self.optimizer: Any
         self.scaler: torch.amp.GradScaler
         self.cache = open_cache(run.folder.parent, config)
@@ -132,6 +138,8 @@ class _Session:
             self.feed = Feed(backbone, dataset, config, self.cache)
             held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
             self.validator = Validator(self, held_out)
+            self._frozen = FrozenLoras(backbone, beside, config)
+            self.notes += self._frozen.notes
             self._trained = METHODS[config.method](backbone, config, self._cannot_undo)
             self.step = self._resume()
             run.truncate_metrics(self.step)
@@ -147,12 +155,20 @@ class _Session:
         self.states.wait()
         if self._trained:
             self._trained.close()
+        if self._frozen:
+            self._frozen.close()
 
     @property
     def trained(self) -> Training:
         """What the run trains, while the session is open."""
         assert self._trained, "the session is open"
         return self._trained
+
+    @property
+    def frozen(self) -> FrozenLoras:
+        """The LoRAs beside what is trained, while the session is open."""
+        assert self._frozen, "the session is open"
+        return self._frozen
 
     # -- the steps -----------------------------------------------------------------------------------------------
 
@@ -218,7 +234,7 @@ class _Session:
         losses = []
         for index in range(first, first + accumulation):
             self.trained.expect(last=index == first + accumulation - 1)
-            with self.backbone.step():
+            with self.backbone.step(), self.frozen.at_step(self.step):
                 loss = self._batch_loss(index) / accumulation
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
@@ -356,7 +372,7 @@ class _Session:
             yield from self._prepare()
 
     def _compare_text(self) -> Proof:
-        with self._without_adapters():
+        with self._without_adapters(), self.frozen.off():
             proof, self.probe = prove_same_text(self.backbone, self.feed.proof_latents, self.feed.proof_captions,
                                                 self._caption_conditioning, self.feed.controls(self.feed.first))
         return proof
@@ -366,7 +382,7 @@ class _Session:
         probe = self.probe
 
         def predict() -> Tensor:
-            with torch.no_grad(), same_chance(self.backbone.device):
+            with torch.no_grad(), same_chance(self.backbone.device), self.frozen.off():
                 return self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
 
         try:

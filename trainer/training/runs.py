@@ -47,7 +47,7 @@ COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "dat
 steps, and what edit_form comes to by itself. (gradient_checkpointing does not change the weights either, up to
 rounding, but it is in the keys of earlier runs.)"""
 
-LATER = {"compile": False, "method": LORA}
+LATER = {"compile": False, "method": LORA, "beside_chance": 1.0}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
@@ -56,13 +56,13 @@ OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every",
 
 def run_key(
     config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = "",
-    family: Family | None = None, edit_form: str = "",
+    family: Family | None = None, edit_form: str = "", given: Mapping[str, Any] | None = None,
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
     Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here; one
     of LATER counts if it is set. A family counts if it trains otherwise than in earlier versions. `edit_form` is how
-    the model is given control images; "" without any.
+    the model is given control images; "" without any. `given` is what else it was given, by name.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
@@ -71,6 +71,7 @@ def run_key(
         facts["family"] = family.name
     if edit_form:
         facts["edit_form"] = edit_form
+    facts |= given or {}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
