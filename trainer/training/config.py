@@ -21,6 +21,7 @@ from ..common.schema import convert
 from ..models.edit_forms import AUTO, EDIT_FORMS
 from .objectives import ObjectiveConfig
 from .optimizers import OPTIMIZERS, OptimizerConfig
+from .preserving.settings import PreservationConfig
 
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
 LORA, FULL = "lora", "full"
@@ -145,6 +146,7 @@ class TrainConfig:
     ComfyUI does this by itself."""
     beside_chance: float = 1.0
     """Chance of a step to be trained with the LoRAs that the run is given beside its own; without any, no effect."""
+    preservation: PreservationConfig = field(default_factory=PreservationConfig)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", checked_name(self.name))

@@ -190,10 +190,10 @@ class Feed:
         out and captions cut. A cache entry that is lost later, or was not asked for, is made when it is read."""
         yield from map(Warned, self._notes())
         every = range(self.config.steps * self.config.accumulation_steps)
-        draws = self._draws_of(every if batches is None else batches)
+        draws = self.draws_of(every if batches is None else batches)
         yield from self._prepare_latents([self.draws(0)[0], *draws])
         if not self.trains_text:
-            yield from self._prepare_texts([*(Draw(self.first, False, text) for text in self.proof_captions), *draws])
+            yield from self.prepare_texts([*(Draw(self.first, False, text) for text in self.proof_captions), *draws])
 
     def _notes(self) -> Iterator[str]:
         yield from self.left_out
@@ -210,7 +210,7 @@ class Feed:
         captions = dict.fromkeys(sample.caption for sample in self.samples)
         return [whole.apply(caption, random.Random()) for caption in captions]
 
-    def _draws_of(self, batches: Iterable[int]) -> list[Draw]:
+    def draws_of(self, batches: Iterable[int]) -> list[Draw]:
         """What those batches are made of, each once, in the order of its first use."""
         data, found = self.config.data, dict[Draw, None]()
         ways = (1 + data.flip) * sum(len(own) + (data.caption_dropout > 0)
@@ -250,7 +250,7 @@ class Feed:
         pixels = to_tensor(fit_to_bucket(sample.load(), self.buckets[index]))
         return _Image({flip: pixels.flip(-1) if flip else pixels for flip in flips}, _describe_hidden(sample, pixels))
 
-    def _prepare_texts(self, draws: Iterable[Draw]) -> Events:
+    def prepare_texts(self, draws: Iterable[Draw]) -> Events:
         """Captions are encoded together, the longest first, so that memory runs out at once if ever."""
         wanted = list(dict.fromkeys(map(self._text, draws)))
         with closing(_ahead(lambda text: self.cache.find(self._text_key(text)), wanted)) as found:

@@ -45,6 +45,7 @@ from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
 from .preserving.beside import FrozenLoras, beside_key, describe_beside, used
+from .preserving.preservation import Preservation
 from .schedules import rate_factor
 from .step.advice import cautions_of, check_scaling, divergence_advice, memory_advice, overfitting_advice
 from .step.compiled import CompiledBlocks, compile_problem
@@ -138,6 +139,7 @@ class _Session:
             self.feed = Feed(backbone, dataset, config, self.cache)
             held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
             self.validator = Validator(self, held_out)
+            self.preservation = Preservation(self)
             self._frozen = FrozenLoras(backbone, beside, config)
             self.notes += self._frozen.notes
             self._trained = METHODS[config.method](backbone, config, self._cannot_undo)
@@ -211,8 +213,9 @@ class _Session:
 
     def _prepare(self) -> Events:
         """Encode what is left of the run: images, captions, and the prompts of its previews."""
-        yield from self.feed.prepare(range(self.step * self.config.accumulation_steps,
-                                           self.config.steps * self.config.accumulation_steps))
+        batches = range(self.step * self.config.accumulation_steps, self.config.steps * self.config.accumulation_steps)
+        yield from self.feed.prepare(batches)
+        yield from self.preservation.prepare(batches)
         yield from self.validator.prepare()
         prompts = list(self.config.preview_prompts) if self.config.preview_every else []
         if prompts and not self.feed.trains_text:
@@ -229,15 +232,13 @@ class _Session:
     def _train_step(self) -> None:
         """Have the device train a step. Whether it went well is known when its figures are read."""
         started, accumulation = time.perf_counter(), self.config.accumulation_steps
-        first = self.step * accumulation
+        first, preserves = self.step * accumulation, self.preservation.is_due(self.step)
         self._set_rates()
-        losses = []
-        for index in range(first, first + accumulation):
-            self.trained.expect(last=index == first + accumulation - 1)
-            with self.backbone.step(), self.frozen.at_step(self.step):
-                loss = self._batch_loss(index) / accumulation
-                self.scaler.scale(loss).backward()
-            losses.append(loss.detach())
+        losses = [self._backward(lambda index=index: self._batch_loss(index) / accumulation,
+                                 last=not preserves and index == first + accumulation - 1)
+                  for index in range(first, first + accumulation)]
+        if preserves:  # reported is the loss of the images alone
+            self._backward(lambda: self.preservation.loss(self.step), last=True)
         figures = torch.stack([*losses, self._clip()])
         self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.readings.add(Queued(self.step + 1, self.feed.plan.epoch_of(first), self.optimizer.param_groups[0]["lr"],
@@ -248,6 +249,14 @@ class _Session:
         self.step += 1
         self.consistent = True
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _backward(self, make_loss: Callable[[], Tensor], last: bool) -> Tensor:
+        """A forward and a backward pass of a step, of which it may be the last. Returns the loss."""
+        self.trained.expect(last)
+        with self.backbone.step(), self.frozen.at_step(self.step):
+            loss = make_loss()
+            self.scaler.scale(loss).backward()
+        return loss.detach()
 
     def _done_steps(self, left: int = 0) -> Events:
         """Report the steps in order, all but the last `left`. Nothing may be saved before the last is read.
@@ -311,10 +320,10 @@ class _Session:
         latents, noise = to_device(batch.latents, device), to_device(noise, device)
         noisy = self.backbone.noised(latents, noise, t)
         if batch.masks is None:
-            return self.loss.per_sample(self._predict(noisy, t, batch), latents, noise, t)
+            return self.loss.per_sample(self.predict(noisy, t, batch), latents, noise, t)
         masks, unmasked_weight = to_device(batch.masks, device), self.config.data.unmasked_weight
-        base = self._base_prediction(noisy, t, batch) if prior and batch.masks.min() < 1 else None
-        prediction = self._predict(noisy, t, batch)
+        base = self.base_prediction(noisy, t, batch) if prior and batch.masks.min() < 1 else None
+        prediction = self.predict(noisy, t, batch)
 
         def mean(error: Tensor) -> Tensor:
             inside = masked_loss(error, masks, unmasked_weight)
@@ -322,15 +331,15 @@ class _Session:
 
         return self.loss.per_sample(prediction, latents, noise, t, mean)
 
-    def _predict(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+    def predict(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
         with autocast(self.backbone.device, self.config.precision):
             return self.backbone.predict(noisy, t, self._conditioning(batch))
 
     @torch.no_grad()
-    def _base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+    def base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """What the base alone predicts for the same latents and captions, with its own text encoder."""
         with self._without_adapters():
-            return self._predict(noisy, t, batch)
+            return self.predict(noisy, t, batch)
 
     @contextlib.contextmanager
     def _without_adapters(self) -> Iterator[None]:

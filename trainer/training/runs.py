@@ -47,7 +47,8 @@ COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "dat
 steps, and what edit_form comes to by itself. (gradient_checkpointing does not change the weights either, up to
 rounding, but it is in the keys of earlier runs.)"""
 
-LATER = {"compile": False, "method": LORA, "beside_chance": 1.0}
+LATER = {"compile": False, "method": LORA, "beside_chance": 1.0, "preservation.weight": 0.0, "preservation.prompt": "",
+         "preservation.every": 1}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")

@@ -43,7 +43,8 @@ def test_the_lora_beside_is_left_out_of_the_file_and_of_the_base(tiny_backbone, 
     assert mine.shapes == plain.shapes and not same_weights(events, alone)
     assert all(event.proof.passed for event in events if isinstance(event, Proved))
     (row,) = json.loads(mine.metadata["lora_bootstrap.lineage"])["beside"]
-    assert (row["name"], row["strength"]) == ("style", 1.0) and read_run(events[-1].path.parent).lineage["beside"] == [row]
+    assert (row["name"], row["strength"]) == ("style", 1.0)
+    assert read_run(events[-1].path.parent).lineage["beside"] == [row]
     noted = [event.message for event in events if isinstance(event, Warned)]
     assert any("trained beside style at strength 1" in line and "layers in the text encoders" in line for line in noted)
 

@@ -80,8 +80,8 @@ def used(entries: Sequence[StackEntry], config: TrainConfig) -> tuple[StackEntry
     """
     found = tuple(entry for entry in entries if entry.strength) if config.beside_chance else ()
     if found and config.method == FULL:
-        raise UserError(f"{found[0].name} cannot be beside a fine-tune, which trains the network's own weights. Train a "
-                        "LoRA, or leave beside out.")
+        raise UserError(f"{found[0].name} cannot be beside a fine-tune, which trains the network's own weights. Train "
+                        "a LoRA, or leave beside out.")
     return found
 
 
