@@ -26,7 +26,7 @@ from ..trainer.backends.diffusers import load_backbone
 from ..trainer.stacks.stack import CHARACTER, StackEntry
 from ..trainer.stacks.time_split import STYLE
 from . import conflict
-from .conflict import BOTH, CHARACTERS, GUIDES, PICTURES, STEPS, TRIGGER, VIEWS, harmonic
+from .conflict import BOTH, CHARACTERS, GUIDES, PICTURES, SETTINGS, STEPS, TRIGGER, VIEWS, harmonic
 from .report import write_result
 
 BESIDE, OTHER, OWN = "lineart", "pixel art", "flat color"
@@ -45,20 +45,30 @@ FIGURES = ("identity", "style", "prompt")
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--characters", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("output/bench-beside"), help="LoRAs and what was read")
+    parser.add_argument("--steps", type=int, default=SETTINGS["steps"], help="steps of each training")
+    parser.add_argument("--views", type=int, default=VIEWS, help="images that are read of a character and use")
+    parser.add_argument("--work", type=Path, default=Path("output/bench-beside"), help=(
+        "LoRAs and what was read; a folder for each choice of steps and views"))
     options = parser.parse_args(argv)
     bench = BesideBench(options.work, load_backbone("sandbox"), load_judge())
+    bench.steps, bench.views = options.steps, options.views
     found: dict[str, list[dict[str, Any]]] = {}
     for way in WAYS:
+        found[way] = []
         for name in CHARACTERS[: options.characters]:
             started = time.monotonic()
-            found.setdefault(way, []).append(bench.figures(name, way))
+            found[way].append(bench.figures(name, way))
             print(f"{way}, {name}: {time.monotonic() - started:.0f} s", flush=True)
-    write_table(found)
+        write_table(found, bench)
 
 
 class BesideBench(conflict.Bench):
     """Also trains characters beside a style, and styles that conflict.py has not."""
+
+    steps, views = SETTINGS["steps"], VIEWS
+
+    def trained(self, *args: Any, settings: Mapping[str, Any] | None = None, **options: Any) -> Path:
+        return super().trained(*args, settings={"steps": self.steps, **(settings or {})}, **options)
 
     def style(self, name: str) -> Path:
         if name != OWN:
@@ -72,8 +82,8 @@ class BesideBench(conflict.Bench):
         scenes = conflict.character_scenes(name, varied=False)
         captions = [conflict.character_caption(scene, varied=False) for scene in scenes]
         beside = [StackEntry(path=self.style(style), strength=strength)] if style else []
-        return self.trained(f"{name} {list(WAYS).index(way)}", CHARACTER, scenes, captions, {"beside_chance": chance},
-                            beside)
+        return self.trained(f"{name} {list(WAYS).index(way)}", CHARACTER, scenes, captions,
+                            settings={"beside_chance": chance}, beside=beside)
 
     def figures(self, name: str, way: str) -> dict[str, Any]:
         """What the judge reads of the character's LoRA in each of USES, by use."""
@@ -85,10 +95,10 @@ class BesideBench(conflict.Bench):
         if style:
             entries.append(StackEntry(path=self.style(style), strength=GUIDES[1], role=STYLE))
         with self.applied(entries):
-            return self.read(pair, BOTH if style else [TRIGGER])
+            return self.read(pair, BOTH if style else [TRIGGER], count=self.views)
 
 
-def write_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def write_table(found: Mapping[str, Sequence[Mapping[str, Any]]], bench: BesideBench) -> None:
     rows = []
     for way, characters in found.items():
         for use, style in USES.items():
@@ -98,9 +108,9 @@ def write_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
                          "harmonic": round(statistics.mean(harmonic(row[use]) for row in characters), 3)
                          if style else ""})
     notes = [__doc__.split("is not made again.")[1].strip(), "",
-             f"{VIEWS} views a character and use, {STEPS} steps; the character at {GUIDES[0]:g}, a style at "
-             f"{GUIDES[1]:g}. Identity, style and prompt are shares of what the judge reads right; harmonic is their "
-             "harmonic mean, averaged over the characters.", "", *_each(found)]
+             f"{bench.steps} steps a training; {bench.views} views a character and use, drawn in {STEPS} steps; the "
+             f"character at {GUIDES[0]:g}, a style at {GUIDES[1]:g}. Identity, style and prompt are shares of what the "
+             "judge reads right; harmonic is their harmonic mean, averaged over the characters.", "", *_each(found)]
     write_result("beside", "A character's LoRA trained beside a frozen style LoRA", rows, "\n".join(notes))
 
 

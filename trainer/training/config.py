@@ -85,6 +85,8 @@ class DataConfig:
     masked_prior: float = PRIOR_WEIGHT
     """How firmly the network is held to the base's prediction outside the mask; 0 turns this off. It costs a second
     forward pass per step."""
+    prior_loss_weight: float = 1.0
+    """Weight of regularisation images in the loss; without any, no effect."""
 
     def __post_init__(self) -> None:
         check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")
@@ -97,7 +99,8 @@ class DataConfig:
             value = getattr(self, name)
             check(0 <= value < 1, name, value, "from 0 to below 1")
         check(0 <= self.unmasked_weight <= 1, "unmasked_weight", self.unmasked_weight, "from 0 to 1")
-        check(self.masked_prior >= 0, "masked_prior", self.masked_prior, "0 or more")
+        for name in ("masked_prior", "prior_loss_weight"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

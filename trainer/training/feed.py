@@ -35,6 +35,7 @@ from .config import TrainConfig
 from .epochs import Epoch
 from .events import Caching
 from .masked_loss import latent_mask
+from .preserving.regularisation import batch_weight
 from .runs import run_folders
 
 TEXT_BATCH = 16
@@ -96,12 +97,14 @@ class Batch:
         captions: the caption of each row in this batch ("" where it was dropped).
         conditioning: the cached conditioning of those captions, or None if the text encoder is being trained.
         masks: [B, 1, h, w] in 0..1, the part of each latent to train on, or None if all images are trained whole.
+        weight: of the batch in the loss.
     """
 
     latents: Tensor
     captions: tuple[str, ...]
     conditioning: Conditioning | None
     masks: Tensor | None = None
+    weight: float = 1.0
 
 
 class Draw(NamedTuple):
@@ -175,9 +178,9 @@ class Feed:
         self._controls_hashes: dict[int, str] = {}
         self._masks: dict[tuple[int, bool], Tensor] = {}
         self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
-        policy = CaptionPolicy.from_config(data)
         self.variants = [
-            policy.variants(sample.caption, data.caption_variants, derived_seed(config.seed, "captions", index))
+            CaptionPolicy.of(sample, data).variants(sample.caption, data.caption_variants,
+                                                    derived_seed(config.seed, "captions", index))
             for index, sample in enumerate(self.samples)
         ]
 
@@ -206,9 +209,9 @@ class Feed:
 
     def _whole_captions(self) -> list[str]:
         """The captions with all of their tags: what is shuffled or left out later hardly changes their length."""
-        whole = dataclasses.replace(CaptionPolicy.from_config(self.config.data), shuffle=False, tag_dropout=0.0)
-        captions = dict.fromkeys(sample.caption for sample in self.samples)
-        return [whole.apply(caption, random.Random()) for caption in captions]
+        data = dataclasses.replace(self.config.data, shuffle_captions=False, tag_dropout=0.0)
+        return list(dict.fromkeys(CaptionPolicy.of(sample, data).apply(sample.caption, random.Random())
+                                  for sample in self.samples))
 
     def draws_of(self, batches: Iterable[int]) -> list[Draw]:
         """What those batches are made of, each once, in the order of its first use."""
@@ -298,7 +301,8 @@ class Feed:
         masks = [self._mask(draw.sample, draw.flip, size) for draw in draws] if self.masked else []
         rows = [] if self.trains_text else [self.row(draw.caption, draw.sample, draw.flip) for draw in draws]
         return Batch(latents, tuple(draw.caption for draw in draws), Conditioning.cat(rows) if rows else None,
-                     torch.stack(masks) if masks else None)
+                     torch.stack(masks) if masks else None,
+                     batch_weight(self.config.data, (self.samples[draw.sample] for draw in draws)))
 
     @property
     def proof_captions(self) -> list[str]:

@@ -46,6 +46,7 @@ from .metadata import lora_metadata
 from .objectives import Loss
 from .preserving.beside import FrozenLoras, beside_key, describe_beside, used
 from .preserving.preservation import Preservation
+from .preserving.regularisation import as_regularisation, regularisation_metadata, regularisation_notes
 from .schedules import rate_factor
 from .step.advice import cautions_of, check_scaling, divergence_advice, memory_advice, overfitting_advice
 from .step.compiled import CompiledBlocks, compile_problem
@@ -65,6 +66,7 @@ def train(
     runs_root: Path,
     *,
     validation: Dataset | None = None,
+    regularisation: Dataset | None = None,
     beside: Sequence[StackEntry] = (),
     lineage: dict[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -72,6 +74,7 @@ def train(
 ) -> Events:
     """Train a LoRA, or the network itself, yielding events; the last is Finished with the path of the file.
 
+    `regularisation` are images of the class, which get no trigger (`preserving/regularisation.py`), and
     `beside` are LoRAs that are on in the training, frozen, and not saved (`preserving/beside.py`).
     An identical finished run under `runs_root` is reused and a partial one resumed, unless `retrain`.
     `should_stop` is called after every step; if it returns true, the LoRA and the state are saved and the run ends
@@ -84,10 +87,13 @@ def train(
     if validation is None:
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
-    config = set_epochs(config, dataset, backbone.family.bucket_step)
-    form = edit_form(backbone, config, dataset, validation)
+    regularising = as_regularisation(regularisation)
+    notes += regularisation.notes if regularisation else ()
+    config = set_epochs(config, dataset.concat(regularising), backbone.family.bucket_step)
+    form = edit_form(backbone, config, dataset, validation, regularising)
     runs_root, beside = Path(runs_root), used(beside, config)
-    given = {"beside": beside_key(beside)} if beside else {}
+    given = {**({"beside": beside_key(beside)} if beside else {}),
+             **({"regularisation": regularising.fingerprint} if len(regularising) else {})}
 
     def key_of(config: TrainConfig) -> str:
         return runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
@@ -97,7 +103,7 @@ def train(
         not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
     check_scaling(backbone, config)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
-               **({"beside": describe_beside(beside)} if beside else {}), **(lineage or {})}
+               **given, **({"beside": describe_beside(beside)} if beside else {}), **(lineage or {})}
     run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
@@ -107,8 +113,8 @@ def train(
         return
     recompute = 1.0 if config.gradient_checkpointing else run.recomputed if config.fit_memory else 0.0
     with run.locked(), backbone.training(recompute, config.offload_blocks):
-        record_images(run.folder, dataset, validation)
-        session = _Session(backbone, dataset, validation, config, run, beside)
+        record_images(run.folder, dataset.concat(regularising), validation)
+        session = _Session(backbone, dataset, validation, config, run, regularising, beside)
         with contextlib.closing(session):
             yield from (Warned(note) for note in (*notes, *run.notes, *session.notes))
             yield from session.run_steps(should_stop)
@@ -118,12 +124,13 @@ class _Session:
     """One run in progress: the adapters in the network, the optimizer, and where it stands."""
 
     def __init__(self, backbone: Backbone, dataset: Dataset, validation: Dataset, config: TrainConfig,
-                 run: runs.Run, beside: Sequence[StackEntry] = ()) -> None:
+                 run: runs.Run, regularisation: Dataset, beside: Sequence[StackEntry]) -> None:
         self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
+        self.regularisation = regularisation
         self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed)
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
-        self.notes = cautions_of(backbone, config)
+        self.notes = (*cautions_of(backbone, config), *regularisation_notes(regularisation, config.data.trigger))
         self.watch = LossWatch(config.steps)
         self.readings = Readings(backbone.device)
         self.consistent, self.guarded = True, False
@@ -136,7 +143,7 @@ class _Session:
         self.scaler: torch.amp.GradScaler
         self.cache = open_cache(run.folder.parent, config)
         try:
-            self.feed = Feed(backbone, dataset, config, self.cache)
+            self.feed = Feed(backbone, dataset.concat(regularisation), config, self.cache)
             held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
             self.validator = Validator(self, held_out)
             self.preservation = Preservation(self)
@@ -308,7 +315,7 @@ class _Session:
         generator = torch.Generator().manual_seed(derived_seed(self.config.seed, "noise", index))
         noise = torch.randn(batch.latents.shape, generator=generator)
         t = self.loss.times(torch.rand(len(batch.latents), generator=generator))
-        return self.sample_losses(batch, noise, t, prior=self.config.data.masked_prior).mean()
+        return batch.weight * self.sample_losses(batch, noise, t, prior=self.config.data.masked_prior).mean()
 
     def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0) -> Tensor:
         """The loss [B] of a batch at given noise and times (all on the CPU).
@@ -514,6 +521,7 @@ class _Session:
                       for sample in self.dataset],
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
+            further=regularisation_metadata(self.regularisation, self.config),
         )
         self.trained.save(path, metadata)
         return CheckpointSaved(self.step, path)

@@ -48,7 +48,7 @@ steps, and what edit_form comes to by itself. (gradient_checkpointing does not c
 rounding, but it is in the keys of earlier runs.)"""
 
 LATER = {"compile": False, "method": LORA, "beside_chance": 1.0, "preservation.weight": 0.0, "preservation.prompt": "",
-         "preservation.every": 1}
+         "preservation.every": 1, "data.prior_loss_weight": 1.0}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
@@ -349,7 +349,7 @@ def _describe_other(folder: Path, chosen: Path) -> str:
 def _differs_in_steps(run: Run, config: TrainConfig, lineage: Mapping[str, Any]) -> bool:
     """Whether a run is of the same base, images and settings, but for the number of steps."""
     mine, wanted = _deciding_settings(run.config), _deciding_settings(config)
-    same = all(run.lineage.get(name) == lineage.get(name) for name in ("base", "dataset"))
+    same = all(run.lineage.get(name) == lineage.get(name) for name in ("base", "dataset", "regularisation", "beside"))
     return same and {name for name in mine | wanted if mine.get(name) != wanted.get(name)} == {"steps"}
 
 

@@ -20,7 +20,7 @@ from ...helpers.tiny import make_dataset
 def style(tiny_backbone, tmp_path_factory):
     """A LoRA that changes the base a lot, in its attention layers and its text encoder."""
     folder = tmp_path_factory.mktemp("style")
-    settings = short_config(**{"name": "style", "steps": 8, "adapter.text_encoder": True,
+    settings = short_config(**{"name": "style", "steps": 6, "adapter.text_encoder": True,
                                "adapter.layers": "attention"})
     return run(tiny_backbone, make_dataset(folder / "data", seed=9), folder, settings)[-1].path
 
