@@ -1,6 +1,7 @@
 """`lora-bootstrap train`: a folder becomes a LoRA."""
 
 import json
+from pathlib import Path
 
 from ...helpers.command_line import SMALL, run
 
@@ -25,6 +26,16 @@ def test_epochs_are_counted_in_steps_and_said_and_not_taken_beside_steps(tiny, t
     assert f"{steps} steps = 2 epochs" in said and " images / batch 2" in said
     assert run(*argv, *SMALL) == 2
     assert "steps is 3 and epochs is 2, but only one of them" in capsys.readouterr().err
+
+
+def test_regularisation_images_and_loras_beside_are_given_by_options(tiny, tmp_path, dataset, capsys):
+    argv = ["train", "--dataset", tmp_path / "data", "--output", tmp_path / "out", *SMALL, "--json"]
+    assert run(*argv, "--name", "style") == 0
+    style = json.loads(capsys.readouterr().out)["lora"]
+    assert run(*argv, "--name", "both", "--regularisation", tmp_path / "data", "--beside", f"{style}:0.5") == 0
+    both = json.loads(capsys.readouterr().out)["lora"]
+    lineage = json.loads((Path(both).parent / "run.json").read_text())["lineage"]
+    assert lineage["beside"][0]["strength"] == 0.5 and lineage["regularisation"] != lineage["dataset"]
 
 
 def test_a_base_that_is_no_model_is_told(tmp_path, dataset, capsys):
