@@ -423,7 +423,7 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             reporter.preparing(reporter.headline)
             carried = loras_on_model(parts[0], place)
             for note in filter(None, (base.caution, edit_warning(parts[0], file, job.dataset),
-                                      describe_carried(carried), *twice_notes(job, place))):
+                                      describe_carried(carried, config.method), *twice_notes(job, place))):
                 reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
@@ -455,12 +455,13 @@ def loras_on_model(model: Any, place: NodePlace) -> list[str]:
     return describe_loaders(place.find, place.links["model"]) or ["patches of another node"]
 
 
-def describe_carried(carried: Sequence[str]) -> str:
-    """What it means for the training that the MODEL carries LoRAs; "" if it does not."""
+def describe_carried(carried: Sequence[str], method: str = LORA) -> str:
+    """What it means for a training that its MODEL carries LoRAs; "" if it does not."""
     if not carried:
         return ""
-    return (f"the MODEL carries {', '.join(carried)}, so the training is beside that, and so are its proofs, previews "
-            "and run. Link model from before it to train on the base alone.")
+    how = "fine-tune starts from it" if method == FULL else "training is beside it"
+    return (f"the MODEL carries {', '.join(carried)}, so the {how}, and its proofs, previews and run belong to that "
+            "model. Link model from before it to train on the base alone.")
 
 
 def twice_notes(job: TrainRequest, place: NodePlace) -> list[str]:

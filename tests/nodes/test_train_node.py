@@ -449,6 +449,7 @@ def test_the_loras_that_the_model_carries_are_named(adapter):
     assert nodes.loras_on_model(SimpleNamespace(patches={}), place) == [], "its LoRA may be on the text encoder alone"
     assert nodes.describe_carried([]) == ""
     assert nodes.describe_carried(["ink at 0.8"]).startswith("the MODEL carries ink at 0.8, so the training is beside")
+    assert "so the fine-tune starts from it" in nodes.describe_carried(["ink at 0.8"], "full")
 
 
 def test_a_lora_that_the_model_carries_and_the_stack_has_too_is_named(host):

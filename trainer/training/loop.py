@@ -44,7 +44,7 @@ from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
-from .preserving.beside import FrozenLoras, beside_key, describe_beside, used
+from .preserving.beside import FrozenLoras, beside_key, check_beside, describe_beside
 from .preserving.preservation import Preservation
 from .preserving.regularisation import as_regularisation, regularisation_metadata, regularisation_notes
 from .schedules import rate_factor
@@ -91,7 +91,7 @@ def train(
     notes += regularisation.notes if regularisation else ()
     config = set_epochs(config, dataset.concat(regularising), backbone.family.bucket_step)
     form = edit_form(backbone, config, dataset, validation, regularising)
-    runs_root, beside = Path(runs_root), used(beside, config)
+    runs_root, beside = Path(runs_root), check_beside(beside, config)
     given = {**({"beside": beside_key(beside)} if beside else {}),
              **({"regularisation": regularising.fingerprint} if len(regularising) else {})}
 

@@ -73,7 +73,7 @@ class FrozenLoras:
             self._applied.pop()[0].detach()
 
 
-def used(entries: Sequence[StackEntry], config: TrainConfig) -> tuple[StackEntry, ...]:
+def check_beside(entries: Sequence[StackEntry], config: TrainConfig) -> tuple[StackEntry, ...]:
     """Those that have a strength; () if they are on in no step.
 
     Raises UserError if there are some, and the run is a fine-tune.
