@@ -73,8 +73,14 @@ def test_the_prompts_that_are_kept_are_encoded_before_the_first_step(tiny_backbo
     ("zqx, 1girl, smile", "zqx", "1girl, smile"), ("A photo of ZQX standing, outdoors", "zqx",
                                                    "A photo of standing, outdoors"),
     ("zqx woman, red coat, zqxs", "zqx", "woman, red coat, zqxs"), ("zqx, cat ears", "zqx, cat ears", ""),
-    ("1girl", "", "1girl"), ("saber (fate), smile", "saber (fate)", "smile")])
+    ("saber (fate), smile", "saber (fate)", "smile")])
 def test_the_trigger_is_taken_out_of_the_captions_that_are_kept(caption, trigger, left):
     assert remove_trigger(caption, trigger) == left
     config = TrainConfig().replace(**{"data.trigger": trigger})
     assert preserved_prompts(config, caption) == (("", left) if left else ("",))
+
+
+def test_without_a_trigger_or_with_a_prompt_the_captions_are_not_kept():
+    assert preserved_prompts(TrainConfig(), "1girl, smile") == ("",)
+    config = TrainConfig().replace(**{"data.trigger": "zqx", "preservation.prompt": "a girl"})
+    assert preserved_prompts(config, "zqx, smile") == ("a girl",)

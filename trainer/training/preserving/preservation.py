@@ -89,8 +89,8 @@ class Preservation:
 
 def preserved_prompts(config: TrainConfig, caption: str) -> tuple[str, ...]:
     """The prompts for which the base is kept, instead of a caption: the one of the settings, or else the blank prompt
-    and the caption without the trigger."""
-    if config.preservation.prompt:
+    and the caption without the trigger. Without a trigger, the whole caption is what is learnt."""
+    if config.preservation.prompt or not config.data.trigger:
         return (config.preservation.prompt,)
     return tuple(dict.fromkeys(("", remove_trigger(caption, config.data.trigger))))
 
