@@ -12,6 +12,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,11 +242,11 @@ class _Session:
         started, accumulation = time.perf_counter(), self.config.accumulation_steps
         first, preserves = self.step * accumulation, self.preservation.is_due(self.step)
         self._set_rates()
-        losses = [self._backward(lambda index=index: self._batch_loss(index) / accumulation,
+        losses = [self._backward(partial(self._batch_loss, index), accumulation,
                                  last=not preserves and index == first + accumulation - 1)
                   for index in range(first, first + accumulation)]
         if preserves:  # reported is the loss of the images alone
-            self._backward(lambda: self.preservation.loss(self.step), last=True)
+            self._backward(partial(self.preservation.loss, self.step), 1, last=True)
         figures = torch.stack([*losses, self._clip()])
         self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.readings.add(Queued(self.step + 1, self.feed.plan.epoch_of(first), self.optimizer.param_groups[0]["lr"],
@@ -257,11 +258,12 @@ class _Session:
         self.consistent = True
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _backward(self, make_loss: Callable[[], Tensor], last: bool) -> Tensor:
-        """A forward and a backward pass of a step, of which it may be the last. Returns the loss."""
+    def _backward(self, make_loss: Callable[[], Tensor], parts: int, last: bool) -> Tensor:
+        """A forward and a backward pass, perhaps the last of a step. Its loss, which is returned, is one of so many
+        parts."""
         self.trained.expect(last)
         with self.backbone.step(), self.frozen.at_step(self.step):
-            loss = make_loss()
+            loss = make_loss() / parts
             self.scaler.scale(loss).backward()
         return loss.detach()
 
