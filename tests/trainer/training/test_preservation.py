@@ -26,7 +26,7 @@ def moved(backbone, file, prompt):
 FULL = {"method": "full", "optimizer.name": "adafactor", "optimizer.learning_rate": 1e-3}
 
 
-@pytest.mark.parametrize(("steps", "method"), [(12, {}), (4, FULL)], ids=["lora", "full"])
+@pytest.mark.parametrize(("steps", "method"), [(12, {}), (15, FULL)], ids=["lora", "full"])
 def test_the_base_is_kept_for_the_blank_prompt(tiny_backbone, dataset, tmp_path, steps, method):
     plain, kept = (
         run(tiny_backbone, dataset, tmp_path / name, short_config(steps=steps, **method, **settings))[-1].path
@@ -35,7 +35,7 @@ def test_the_base_is_kept_for_the_blank_prompt(tiny_backbone, dataset, tmp_path,
 
 
 def test_each_setting_of_the_preservation_changes_what_is_trained(tiny_backbone, dataset, tmp_path):
-    runs = [run(tiny_backbone, dataset, tmp_path / str(number), short_config(steps=2, **settings))
+    runs = [run(tiny_backbone, dataset, tmp_path / str(number), short_config(steps=3, **settings))
             for number, settings in enumerate((
                 {}, KEPT, {**KEPT, "preservation.every": 2}, {**KEPT, "preservation.prompt": "a girl"}))]
     assert not any(same_weights(one, other) for place, one in enumerate(runs) for other in runs[:place])
