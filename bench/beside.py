@@ -110,7 +110,8 @@ def write_table(found: Mapping[str, Sequence[Mapping[str, Any]]], bench: BesideB
     notes = [__doc__.split("is not made again.")[1].strip(), "",
              f"{bench.steps} steps a training; {bench.views} views a character and use, drawn in {STEPS} steps; the "
              f"character at {GUIDES[0]:g}, a style at {GUIDES[1]:g}. Identity, style and prompt are shares of what the "
-             "judge reads right; harmonic is their harmonic mean, averaged over the characters.", "", *_each(found)]
+             "judge reads right; harmonic is their harmonic mean, averaged over the characters.",
+             *(f"Not measured yet: trained {way}." for way in WAYS if way not in found), "", *_each(found)]
     write_result("beside", "A character's LoRA trained beside a frozen style LoRA", rows, "\n".join(notes))
 
 
