@@ -133,18 +133,20 @@ class Bench:
         scenes = character_scenes(name, kind == "varied")
         captions = [character_caption(scene, kind == "varied") for scene in scenes]
         with loha_training() if kind == "loha" else ExitStack():
-            return self._trained(f"{name} {kind}", CHARACTER, scenes, captions)
+            return self.trained(f"{name} {kind}", CHARACTER, scenes, captions)
 
     def style(self, name: str) -> Path:
         scenes = style_scenes(name)
-        return self._trained(name, STYLE, scenes, [style_caption(scene, "narrow" in name) for scene in scenes])
+        return self.trained(name, STYLE, scenes, [style_caption(scene, "narrow" in name) for scene in scenes])
 
-    def _trained(self, name: str, kind: str, scenes: Sequence[world.Scene], captions: Sequence[str]) -> Path:
+    def trained(self, name: str, kind: str, scenes: Sequence[world.Scene], captions: Sequence[str],
+                settings: Mapping[str, Any] | None = None, beside: Sequence[StackEntry] = ()) -> Path:
         name = name.replace(" ", "-")
         if name not in self.files:
-            config = preset_config(self.backbone.family, "character", {**SETTINGS, "name": name, "kind": kind})
+            config = preset_config(self.backbone.family, "character",
+                                   {**SETTINGS, "name": name, "kind": kind, **(settings or {})})
             pictures = self._pictures(name, scenes, captions)
-            *_, end = train(self.backbone, pictures, config, self.work / "loras")
+            *_, end = train(self.backbone, pictures, config, self.work / "loras", beside=beside)
             assert isinstance(end, Finished)
             self.files[name] = end.path
         return self.files[name]

@@ -46,7 +46,7 @@ class AuditDataset(io.ComfyNode):
                     "Training resolution: the side of the square, in pixels. 0 uses the family's own.")),
                 io.Combo.Input("purpose", options=list(PURPOSES), default="character", tooltip=(
                     "What you will train. It decides how many images are expected, and of what. bootstrap: the four "
-                    "crops of a bootstrap's first round.")),
+                    "crops of a bootstrap's first round. regularisation: images of the class, without the trigger.")),
                 io.String.Input("trigger", default="", tooltip=(
                     "The word that every caption should contain. Leave empty to skip this check.")),
                 io.Combo.Input("leave_out", options=list(LEAVE_OUT), default="nothing", tooltip=(

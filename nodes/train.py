@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ import torch
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.drawing import lora_loaders
 from ..host.drawing.base_file import base_file
+from ..host.drawing.lora_loaders import describe_loaders
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.recipe import short_hash
 from ..host.drawing.sampling_figures import DrawnModel
 from ..host.outputs import apply_to, lora_outputs, lora_stack, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
+from ..host.stacks import read_stack, stack_entries
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
 from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
@@ -30,6 +33,7 @@ from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family, named_row
 from ..trainer.models.precision import choose_precision
 from ..trainer.pictures.images import to_tensor
+from ..trainer.stacks.stack import StackEntry
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import FULL, LORA, TrainConfig
 from ..trainer.training.events import Finished, RunStarted
@@ -83,6 +87,12 @@ class TrainLora(io.ComfyNode):
                 io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
                     "Length in passes over the images, each as often as its folder's repeats say. It takes the place "
                     "of steps, so leave steps at 0. 0: steps decides.")),
+                LoraDataset.Input("regularisation", optional=True, tooltip=(
+                    "Images of the class with captions of their own, such as other girls. Every second batch is of "
+                    "them, and their captions get no trigger, so that the class stays what it is in them.")),
+                LoraStack.Input("beside", optional=True, tooltip=(
+                    "LoRAs that are on in the training, frozen and not saved, so that the new LoRA works together with "
+                    "them. Only their layers in the diffusion model are used.")),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA applied at strength 1."),
@@ -121,8 +131,10 @@ class TrainLora(io.ComfyNode):
         return describe_training(values, family, settings or TrainSettings())
 
     @classmethod
-    def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
-        job = TrainRequest(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain)
+    def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, regularisation=None,
+                beside=None, **widgets) -> io.NodeOutput:
+        job = TrainRequest(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain,
+                           regularisation, stack_entries(read_stack(beside)))
         finished, notes = run_training((model, clip, vae), job, NodePlace.of(cls.hidden))
         run, lora = read_run(finished.path.parent), lora_outputs(finished.path)
         model, clip = apply_to(model, clip, finished.path)
@@ -165,6 +177,9 @@ class FineTune(io.ComfyNode):
                 io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
                     "Length in passes over the images. It takes the place of steps, so leave steps at 0. 0: steps "
                     "decides.")),
+                LoraDataset.Input("regularisation", optional=True, tooltip=(
+                    "Images of the class with captions of their own, such as other girls. Every second batch is of "
+                    "them, and their captions get no trigger, so that the class stays what it is in them.")),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The fine-tuned model."),
@@ -191,9 +206,10 @@ class FineTune(io.ComfyNode):
         return TrainLora.describe_plan({"method": FULL, **values}, model, _for_networks(settings))
 
     @classmethod
-    def execute(cls, model, clip, vae, dataset, retrain, save, settings=None, validation=None,
+    def execute(cls, model, clip, vae, dataset, retrain, save, settings=None, validation=None, regularisation=None,
                 **widgets) -> io.NodeOutput:
-        job = TrainRequest(dataset, validation, Widgets(**widgets, method=FULL), _for_networks(settings), retrain)
+        job = TrainRequest(dataset, validation, Widgets(**widgets, method=FULL), _for_networks(settings), retrain,
+                           regularisation)
         finished, notes = run_training((model, clip, vae), job, NodePlace.of(cls.hidden))
         run, whole = read_run(finished.path.parent), ""
         if save == WHOLE:
@@ -291,6 +307,8 @@ class TrainRequest:
     widgets: Widgets
     settings: TrainSettings = TrainSettings()
     retrain: bool = False
+    regularisation: Dataset | None = None
+    beside: Sequence[StackEntry] = ()
 
 
 def check_name(name: str) -> None:
@@ -310,7 +328,7 @@ def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
     planned = plan_training(family, widgets.kind, {
         "precision": precision, "method": widgets.method, "name": widgets.name.strip(),
         "data.trigger": widgets.trigger.strip(), "seed": widgets.seed, **settings,
-        **own_settings(widgets, family)}, job.dataset, job.validation)
+        **own_settings(widgets, family)}, job.dataset, job.validation, job.regularisation)
     config = planned.config
     if not config.data.trigger and not any(sample.caption for sample in job.dataset):
         raise UserError(f"none of the {len(job.dataset)} images has a caption, and there is no trigger. Put a .txt "
@@ -410,11 +428,15 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
             reporter.preparing(reporter.headline)
-            for note in filter(None, (base.caution, edit_warning(parts[0], file, job.dataset))):
+            carried = loras_on_model(parts[0], place)
+            for note in filter(None, (base.caution, edit_warning(parts[0], file, job.dataset),
+                                      describe_carried(carried, config.method), *twice_notes(job, place))):
                 reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,
+                               regularisation=job.regularisation, beside=job.beside,
+                               lineage={"model_loras": carried} if carried else None,
                                should_stop=training.stop.is_set, retrain=job.retrain)) as events:
                 for event in events:
                     reporter(event)
@@ -431,6 +453,27 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         raise
     finally:
         host.release_memory()
+
+
+def loras_on_model(model: Any, place: NodePlace) -> list[str]:
+    """The LoRAs that a MODEL carries already, as far as the workflow names them; [] for a MODEL without patches."""
+    if not getattr(model, "patches", None):
+        return []
+    return describe_loaders(place.find, place.links["model"]) or ["patches of another node"]
+
+
+def describe_carried(carried: Sequence[str], method: str = LORA) -> str:
+    """What it means for a training that its MODEL carries LoRAs; "" if it does not."""
+    if not carried:
+        return ""
+    how = "fine-tune starts from it" if method == FULL else "training is beside it"
+    return (f"the MODEL carries {', '.join(carried)}, so the {how}, and its proofs, previews and run belong to that "
+            "model. Link model from before it to train on the base alone.")
+
+
+def twice_notes(job: TrainRequest, place: NodePlace) -> list[str]:
+    """A line for each LoRA that is both on the MODEL and beside the training."""
+    return lora_loaders.twice_notes(place.find, place.links, [entry.path for entry in job.beside]) if job.beside else []
 
 
 def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporter) -> None:

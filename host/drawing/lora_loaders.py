@@ -127,6 +127,17 @@ def _loaders_above(find: Find, start: Link, name: str) -> Iterator[Node]:
     yield from (node for id in ids if (node := find(id))["class_type"] in LOADERS)
 
 
+def describe_loaders(find: Find, link: Link) -> list[str]:
+    """The LoRAs that loaders above put into a MODEL, nearest first: `style at 0.8`."""
+    described = []
+    for node in _loaders_above(find, link, "model"):
+        strength, name = node["inputs"].get("strength_model", 1.0), node["inputs"].get("lora_name")
+        if strength != 0:
+            shown = short_name(name) if isinstance(name, str) else "a LoRA"
+            described.append(shown if is_link(strength) else f"{shown} at {strength:g}")
+    return described
+
+
 # -- a LoRA that is there twice ----------------------------------------------------------------------------------------
 
 

@@ -70,11 +70,13 @@ def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
     assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior", "save_every_epochs", "edit_form",
                              "state_minutes", "compile", "fit_memory", "adapter", "rank_stabilized", "lokr_factor",
                              "block_ranks", "loss", "huber_delta", "huber_schedule", "noise_offset", "ip_noise_gamma",
-                             "min_timestep", "max_timestep", "max_norm", "ema_decay", "set_aside_outliers"]
+                             "min_timestep", "max_timestep", "max_norm", "ema_decay", "set_aside_outliers",
+                             "prior_loss_weight", "preservation_weight", "preservation_prompt", "preservation_every",
+                             "beside_chance"]
     asked = {name: value for name, value in defaults().items() if name not in later()}
+    widgets = {row.name: row.id for row in ROWS}
     assert TrainSettingsNode.execute(**asked)[0].values == {
-        name: value for name, value in read_widgets(defaults()).items()
-        if name.rpartition(".")[2] not in later() and name != "adapter.kind"}
+        name: value for name, value in read_widgets(defaults()).items() if widgets[name] not in later()}
 
 
 def test_a_kind_of_adapter_is_set_with_what_belongs_to_it():
@@ -83,6 +85,15 @@ def test_a_kind_of_adapter_is_set_with_what_belongs_to_it():
     adapter = preset_config(get_family("sdxl"), "character", values).adapter
     assert (adapter.kind, adapter.lokr_factor, adapter.rank_stabilized, adapter.block_ranks) == (
         "lokr", 8, True, "mid=8")
+
+
+def test_the_preservation_is_set_by_widgets_of_its_own():
+    values = read_widgets(defaults() | {"preservation_weight": 0.5, "preservation_prompt": "1girl",
+                                        "preservation_every": 4, "prior_loss_weight": 0.3, "beside_chance": 0.7})
+    config = preset_config(get_family("sdxl"), "character", values)
+    kept = config.preservation
+    assert (kept.weight, kept.prompt, kept.every) == (0.5, "1girl", 4)
+    assert (config.data.prior_loss_weight, config.beside_chance) == (0.3, 0.7)
 
 
 def test_a_masked_loss_is_set_with_its_weights():

@@ -3,6 +3,7 @@
 import math
 import re
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -23,6 +24,7 @@ from lora_bootstrap.sandbox import PICTURES_DIR
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 from lora_bootstrap.trainer.models.families import get_family
+from lora_bootstrap.trainer.stacks.stack import StackEntry
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import read_run
 
@@ -412,6 +414,59 @@ def test_a_training_over_a_patch_that_cannot_be_read_is_known_by_what_made_it(ad
     assert made_by(8) == ""
     monkeypatch.setattr(contents, "unreadable_parts", lambda model, clip, vae: ("a lock",))
     assert made_by(8) == made_by(8) != made_by(16)
+
+
+# -- what is trained beside the images ---------------------------------------------------------------------------------
+
+
+def test_it_trains_with_regularisation_images_and_beside_the_loras_of_a_stack(adapter, host, monkeypatch):
+    monkeypatch.setattr(nodes, "twice_notes", lambda job, place: ["style is applied twice"])
+    stack = node("style")[3]
+    out = node(regularisation=pictures(), beside=[(stack[0][0], 0.5, 1.0), ("None", 1.0, 1.0)])
+    run, (summary,) = out[2], out.ui["lora_bootstrap"]
+    assert run.lineage["beside"][0]["strength"] == 0.5 and len(run.lineage["regularisation"]) == 64
+    assert any("trained beside style at strength 0.5" in note for note in summary["notes"])
+    assert "style is applied twice" in summary["notes"]
+    assert any("3 regularisation images: every second batch" in note for note in summary["notes"])
+    assert adapter.calls[-1] == ("apply", "girl.safetensors", 1.0, 1.0), "the stack is not on the model that comes out"
+    with pytest.raises(UserError, match="gone.safetensors"):
+        node(beside=[("gone.safetensors", 1.0, 1.0)])
+
+
+def place_below_loader(**inputs):
+    """Of a TrainLora whose model comes from Load LoRA."""
+    links = {"model": ["1", 0], "clip": ["1", 1], "vae": ["0", 2]}
+    graph = {"0": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "base.safetensors"}},
+             "1": {"class_type": "LoraLoader", "inputs": {"model": ["0", 0], "clip": ["0", 1], **inputs}},
+             "2": {"class_type": "LoraBootstrap_TrainLora", "inputs": links}}
+    return NodePlace("2", graph.__getitem__)
+
+
+def test_the_loras_that_the_model_carries_are_named(adapter):
+    place = place_below_loader(lora_name="ink.safetensors", strength_model=0.8, strength_clip=1.0)
+    carrying = SimpleNamespace(patches={"layer": ["a patch"]})
+    assert nodes.loras_on_model(carrying, place) == ["ink at 0.8"]
+    assert nodes.loras_on_model(SimpleNamespace(patches={}), place) == [], "its LoRA may be on the text encoder alone"
+    assert nodes.describe_carried([]) == ""
+    assert nodes.describe_carried(["ink at 0.8"]).startswith("the MODEL carries ink at 0.8, so the training is beside")
+    assert "so the fine-tune starts from it" in nodes.describe_carried(["ink at 0.8"], "full")
+
+
+def test_a_lora_that_the_model_carries_and_the_stack_has_too_is_named(host):
+    file = host.output / "loras" / "ink.safetensors"
+    file.write_bytes(b"")
+    place = place_below_loader(lora_name="ink.safetensors", strength_model=0.8, strength_clip=1.0)
+    job = nodes.TrainRequest(pictures(), None, nodes.Widgets(name="girl"), beside=(StackEntry(path=file),))
+    (note,) = nodes.twice_notes(job, place)
+    assert note.startswith("ink is applied twice")
+    assert nodes.twice_notes(replace(job, beside=()), place) == []
+
+
+def test_a_run_records_the_loras_that_its_model_carries(adapter, monkeypatch):
+    monkeypatch.setattr(nodes, "loras_on_model", lambda model, place: ["ink at 0.8"])
+    out = node("carried")
+    assert out[2].lineage["model_loras"] == ["ink at 0.8"]
+    assert any("the MODEL carries ink at 0.8" in note for note in out.ui["lora_bootstrap"][0]["notes"])
 
 
 # -- edit models -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..captions.coverage import Coverage, coverage
+from ..captions.coverage import REGULARISATION, Coverage, coverage
 from ..captions.kinds import KINDS
 from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
@@ -38,6 +38,7 @@ from .checks import (
     cast_findings,
     hidden_findings,
     pixel_findings,
+    regularisation_findings,
     size_findings,
     unreadable,
 )
@@ -226,12 +227,13 @@ class _Reader:
         self.config, self.cache = config, cache
         self.family = get_family(config.family)
         self._contents: dict[Sample, str] = {}
+        self._of_caption = regularisation_findings if config.purpose == REGULARISATION else caption_findings
         self._recent = lru_cache(maxsize=256)(lambda sample: fingerprint_picture(sample.load()).thumb)
 
     def __call__(self, sample: Sample) -> tuple[_Measured | None, list[Finding]]:
         """(figures and hashes, findings that need no other image)."""
         found = [] if self.config.copies_only else [*size_findings(sample.size, self.family, self.config.side),
-                                                    *caption_findings(sample.caption, self.config.trigger)]
+                                                    *self._of_caption(sample.caption, self.config.trigger)]
         try:
             tensors = self._tensors(sample)
         except UserError as error:

@@ -54,6 +54,7 @@ CODES: Mapping[str, str] = {
     "lens": "phone or wide lens",
     "other look": "unlike the others",
     "no caption": "no caption", "no trigger": "no trigger in the caption",
+    "trigger": "trigger in a regularisation caption",
 }
 """Every code, and its title in tables and on the contact sheet."""
 
@@ -145,6 +146,15 @@ def size_findings(size: tuple[int, int], family: Family, resolution: int) -> lis
         found.append(Finding("shape", "warning", round(aspect, 2), 2.0,
                              f"{aspect:.1f} times as long as wide: {cut:.0%} of it is cut off in training; crop it."))
     return found
+
+
+def regularisation_findings(caption: str, trigger: str = "") -> list[Finding]:
+    """What only the caption of a regularisation image can show: others are welcome in it, but not the trigger."""
+    if not trigger or not says(plain(caption), (plain(trigger),)):
+        return []
+    return [Finding("trigger", "fault", None, None,
+                    f"its caption has the trigger {trigger!r}, which is then held to what the base draws; remove "
+                    "it.")]
 
 
 def caption_findings(caption: str, trigger: str = "") -> list[Finding]:

@@ -18,7 +18,7 @@ class AuditConfig:
         family: the model family to be trained, a key of `FAMILIES`.
         resolution: side in pixels of the square to train at; None: the family's own.
         purpose: a key of `coverage.PURPOSES`.
-        trigger: the word that every caption should contain, if any.
+        trigger: the word that every caption should contain, if any; of regularisation images, none may.
         workers: images to measure at once; 0: one per core, at most 8.
         copies_only: search for copies and for files that cannot be read, and for nothing else, which is faster.
 

@@ -38,16 +38,19 @@ class Purpose:
 
     @classmethod
     def of(cls, name: str) -> Purpose:
-        """That of a kind of LoRA, or of a bootstrap's first round, which has four crops of one image (seed guide
-        000)."""
-        if name == BOOTSTRAP:
-            return cls("the first style LoRA of a bootstrap", 4, 4)
+        """That of a kind of LoRA, of a bootstrap's first round, which has four crops of one image (seed guide 000), or
+        of regularisation images."""
+        if name in _OTHERS:
+            return _OTHERS[name]
         kind = KINDS[name]
         return cls(name_lora(name), kind.least, kind.most, kind.thorough, kind.axes)
 
 
-BOOTSTRAP = "bootstrap"
-PURPOSES = {name: Purpose.of(name) for name in order_kinds("character", "style", BOOTSTRAP)}
+BOOTSTRAP, REGULARISATION = "bootstrap", "regularisation"
+_OTHERS = {BOOTSTRAP: Purpose("the first style LoRA of a bootstrap", 4, 4),
+           REGULARISATION: Purpose("the regularisation of a training", 1, 10_000)}
+"""Purposes of sets that are not for one kind of LoRA."""
+PURPOSES = {name: Purpose.of(name) for name in (*order_kinds("character", "style", BOOTSTRAP), REGULARISATION)}
 
 
 @dataclass(frozen=True)

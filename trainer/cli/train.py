@@ -10,10 +10,10 @@ from typing import Any
 from ..captions.kinds import KINDS
 from ..models.families import distilled_warning
 from .terminal.console import Console, load_backbone_quietly
-from .terminal.options import add_dataset_option, add_run_options, chosen_name, parse_settings
+from .terminal.options import add_dataset_option, add_run_options, chosen_name, parse_lora, parse_settings
 
 
-def add_train_options(command: argparse.ArgumentParser) -> None:
+def _add_shared_options(command: argparse.ArgumentParser) -> None:
     add_dataset_option(command)
     command.add_argument("--name", default="", help="name of the run and its LoRA; default: the folder's name")
     command.add_argument("--kind", default="character",
@@ -27,9 +27,18 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
                               "writes it; --set and the other options come after it")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                          help="setting by its dotted name, such as adapter.rank=8 or steps=500; may be repeated")
+    command.add_argument("--regularisation", type=Path, default=None, metavar="FOLDER",
+                         help="images of the class with captions of their own; every second batch is of them")
     command.add_argument("--retrain", action="store_true", help="train again even if an identical run exists")
     command.add_argument("--tensorboard", action="store_true", help="also write a TensorBoard log beside the run")
     add_run_options(command)
+
+
+def add_train_options(command: argparse.ArgumentParser) -> None:
+    _add_shared_options(command)
+    command.add_argument("--beside", action="append", default=[], metavar="FILE[:STRENGTH]",
+                         help="LoRA that is on in the training, frozen and not saved, so that both work together; may "
+                              "be repeated")
 
 
 def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -41,7 +50,8 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
 
 
 def add_finetune_options(command: argparse.ArgumentParser) -> None:
-    add_train_options(command)
+    _add_shared_options(command)
+    command.set_defaults(beside=[])
     command.add_argument("--difference-only", action="store_true",
                          help="save only what the training adds to the base, which loads like a LoRA, and no whole "
                               "model beside it")
@@ -72,6 +82,7 @@ def _run_training(options: argparse.Namespace, console: Console,
     from ..datasets.dataset import load_folder
     from ..imports.reading import read_settings
     from ..memory.preflight import fitted
+    from ..stacks.stack import StackEntry
     from ..training.events import Finished
     from ..training.loop import train
     from ..training.presets import plan_training
@@ -88,10 +99,13 @@ def _run_training(options: argparse.Namespace, console: Console,
     backbone = load_backbone_quietly(options.base, options.base_precision)
     if caution := distilled_warning(backbone.family, Path(options.base).name):
         console.say(f"note: {caution}")
-    planned = plan_training(backbone.family, options.kind, settings, dataset)
+    regularisation = load_folder(options.regularisation, background=options.background) \
+        if options.regularisation else None
+    planned = plan_training(backbone.family, options.kind, settings, dataset, regularisation=regularisation)
     console.say(planned.length)
+    beside = [StackEntry(path=path, strength=strength) for path, strength in map(parse_lora, options.beside)]
     events = train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
-                   should_stop=console.asked_to_stop)
+                   regularisation=regularisation, beside=beside, should_stop=console.asked_to_stop)
     last = console.follow(fitted(events, backbone, planned.config), *writers)
     return last if isinstance(last, Finished) else None, backbone
 

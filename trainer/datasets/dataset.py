@@ -74,6 +74,7 @@ class Sample:
             it.
         ground: the colour behind what is transparent.
         controls: the images that an edit model turns into this one.
+        regularisation: whether it shows the class and not what is to be learnt; then its caption gets no trigger.
     """
 
     path: Path
@@ -85,6 +86,7 @@ class Sample:
     mask: Path | None = None
     ground: str = GROUND
     controls: tuple[Path, ...] = ()
+    regularisation: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, Path):
@@ -168,10 +170,11 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of everything a run depends on: pixels, captions, repeats, crops, parents, masks, control images and
         order, but not paths."""
-        # Without masks and control images the hash is the same as before these existed, so that finished runs are
-        # still recognized.
+        # Without masks, control images and regularisation the hash is the same as before these existed, so that
+        # finished runs are still recognized.
         return _hash(*((s.content_hash, s.caption, s.repeats, s.parent) + ((s.mask_hash,) if s.mask else ())
-                       + (("controls", s.controls_hash) if s.controls else ()) for s in self.samples))
+                       + (("controls", s.controls_hash) if s.controls else ())
+                       + (("regularisation",) if s.regularisation else ()) for s in self.samples))
 
     @property
     def paired(self) -> int:
@@ -340,7 +343,8 @@ class FolderScan:
     def _subfolder(self, folder: Path, repeats: int, class_name: str, above: Sequence[Level]) -> None:
         if is_regularisation(folder.name):
             self.notes.append(f"skipped folder {self._name(folder)}: it seems to hold regularisation images, which are "
-                              "not trained on. Rename it, or give it by itself, if you want them.")
+                              "not trained on as the subject. Give it by itself as the regularisation of a training, "
+                              "or rename it.")
             return
         if is_previews(folder.name):
             self.previews.append((folder, repeats, class_name))

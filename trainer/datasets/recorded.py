@@ -30,12 +30,14 @@ class RecordedImage:
     caption: str = ""
     repeats: int = 1
     validation: bool = False
+    regularisation: bool = False
 
 
 def record_images(run: Path, samples: Iterable[Sample], validation: Iterable[Sample] = ()) -> None:
     """Write the images into a run's folder, if they are not there yet. Raises UserError if that is refused."""
     if not (run / FILE).is_file():
-        rows = [asdict(RecordedImage(sample.content_hash, sample.path.name, sample.caption, sample.repeats, held_back))
+        rows = [asdict(RecordedImage(sample.content_hash, sample.path.name, sample.caption, sample.repeats, held_back,
+                                     sample.regularisation))
                 for part, held_back in ((samples, False), (validation, True)) for sample in part]
         write_json(run / FILE, {"images": rows})
 

@@ -129,6 +129,7 @@ def count_published(shape: Shape, config: TrainConfig, precision: str, recompute
     question = {"shape": [shape.kind, dict(shape.settings), shape.tokens, shape.width, shape.pooled], "base": precision,
                 "config": {name: config.to_dict()[name] for name in ("adapter", "precision")}, "recompute": recompute,
                 **({"method": FULL, "batches": config.accumulation_steps} if config.method == FULL else {}),
+                **({"preservation": config.preservation.every} if config.preservation.weight else {}),
                 "side": config.data.resolution, "batch": config.data.batch_size, "optimizer": config.optimizer.name}
     some = 0 < recompute < 1
     limit = SECONDS if some and seconds is None else seconds

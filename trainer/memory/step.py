@@ -191,7 +191,8 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         adapter = sum(map(_size, parameters))
         weights = counter.now - adapter
         state = sum(state_bytes(config.optimizer.name, stepped_shape(parameter, config)) for parameter in parameters)
-        gradients = adapter if config.method == FULL and config.accumulation_steps > 1 else 0
+        several = config.accumulation_steps > 1 or config.preservation.weight > 0
+        gradients = adapter if config.method == FULL and several else 0
         if config.optimizer.ema_decay:
             state += sum(4 * parameter.numel() for parameter in parameters)  # the average, in float32
         held = torch.empty(state + gradients, dtype=torch.uint8)
@@ -199,6 +200,8 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
             parameter.register_post_accumulate_grad_hook(_apply)
         counter.peak, counter.work = counter.now, Work()
         kept = _run_step(rehearsal, config, counter)
+        if config.preservation.weight:
+            _run_preservation(rehearsal, config, counter)
         del held
     return StepCount(
         weights=weights, adapter=adapter, state=state, peak=counter.peak, modules=len(parameters) // 2,
@@ -255,6 +258,20 @@ def _run_step(rehearsal: Rehearsal, config: TrainConfig, counter: StorageCounter
         kept = counter.now - before
         run_backward(total)
     return kept
+
+
+BASE_PASS = 1 / 3
+"""A forward pass as a share of a forward and a backward pass."""
+
+
+def _run_preservation(rehearsal: Rehearsal, config: TrainConfig, counter: StorageCounter) -> None:
+    """The further pass of a step that preserves, beside the gradients of the first. Its work, with that of the base's
+    own prediction, counts as far as a step has it on average."""
+    first, counter.work = counter.work, Work()
+    _run_step(rehearsal, config, counter)
+    share = (1 + BASE_PASS) / config.preservation.every
+    counter.work = Work(**{name: value + round(share * getattr(counter.work, name))
+                           for name, value in vars(first).items()})
 
 
 def let_go(network: nn.Module, device: torch.device = CPU) -> None:

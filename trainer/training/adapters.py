@@ -229,6 +229,12 @@ class NetworkLora:
         for handle in self._handles:
             handle.set_strength(strength)
 
+    def move(self, device: torch.device) -> None:
+        """Have the LoRA's weights on a device, for a network whose own are moved there at each use."""
+        for handle in self._handles:
+            for parameter in handle.parameters():
+                parameter.data = parameter.data.to(device)
+
     def detach(self) -> None:
         for handle in self._handles:
             handle.detach()

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 
 from ..captions.tags import add_trigger, join_tags, split_tags
+from ..datasets.dataset import Sample
 from .config import DataConfig
 
 
@@ -29,8 +30,10 @@ class CaptionPolicy:
     tag_dropout: float = 0.0
 
     @classmethod
-    def from_config(cls, config: DataConfig) -> CaptionPolicy:
-        return cls(config.trigger, config.keep_tokens, config.shuffle_captions, config.tag_dropout)
+    def of(cls, sample: Sample, config: DataConfig) -> CaptionPolicy:
+        """That of a sample; regularisation images get no trigger."""
+        trigger = "" if sample.regularisation else config.trigger
+        return cls(trigger, config.keep_tokens, config.shuffle_captions, config.tag_dropout)
 
     @property
     def varies(self) -> bool:

@@ -21,6 +21,7 @@ from ..common.schema import convert
 from ..models.edit_forms import AUTO, EDIT_FORMS
 from .objectives import ObjectiveConfig
 from .optimizers import OPTIMIZERS, OptimizerConfig
+from .preserving.settings import PreservationConfig
 from .tuners.ranks import read_block_ranks
 
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
@@ -111,6 +112,8 @@ class DataConfig:
     forward pass per step."""
     set_aside_outliers: bool = False
     """From the next epoch on, train on other images in place of those whose loss stays far above the others'."""
+    prior_loss_weight: float = 1.0
+    """Weight of regularisation images in the loss; without any, no effect."""
 
     def __post_init__(self) -> None:
         check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")
@@ -123,7 +126,8 @@ class DataConfig:
             value = getattr(self, name)
             check(0 <= value < 1, name, value, "from 0 to below 1")
         check(0 <= self.unmasked_weight <= 1, "unmasked_weight", self.unmasked_weight, "from 0 to 1")
-        check(self.masked_prior >= 0, "masked_prior", self.masked_prior, "0 or more")
+        for name in ("masked_prior", "prior_loss_weight"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +174,9 @@ class TrainConfig:
     offload_blocks: float = 0.0
     """Share of the blocks whose weights are in RAM and are copied to the card at each use. In ComfyUI it has no effect:
     ComfyUI does this by itself."""
+    beside_chance: float = 1.0
+    """Chance of a step to be trained with the LoRAs that the run is given beside its own; without any, no effect."""
+    preservation: PreservationConfig = field(default_factory=PreservationConfig)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", checked_name(self.name))
@@ -183,7 +190,8 @@ class TrainConfig:
         check(0 <= self.state_minutes < math.inf, "state_minutes", self.state_minutes,
               "0 (state_every alone decides) or more")
         check(self.epochs >= 0, "epochs", self.epochs, "0 (steps decides) or more")
-        check(0 <= self.offload_blocks <= 1, "offload_blocks", self.offload_blocks, "from 0 to 1")
+        for name in ("offload_blocks", "beside_chance"):
+            check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
         check(not self.optimizer.max_norm or self.adapter.kind == LORA, "max_norm", self.optimizer.max_norm,

@@ -12,6 +12,7 @@ from ..datasets.buckets import BatchPlan, Size, assign_bucket, make_buckets
 from ..datasets.dataset import Dataset, Sample
 from ..models.families import Preset
 from .config import TrainConfig
+from .preserving.regularisation import AlternatingPlan, plan_batches
 
 LEAST_SHARE, MOST_SHARE = 0.5, 2.0
 """A preset's steps are at least halved for a small set, and at most doubled for a large one, whose images share what
@@ -33,7 +34,7 @@ class Epoch:
     samples: tuple[Sample, ...]
     buckets: tuple[Size, ...]
     left_out: tuple[str, ...]
-    plan: BatchPlan
+    plan: BatchPlan | AlternatingPlan
     batch_size: int
     accumulation: int
 
@@ -52,13 +53,18 @@ class Epoch:
         if left_out and not kept:
             raise UserError(f"no image can be trained on: {left_out[0]}")
         samples, sizes = tuple(sample for sample, _ in kept), tuple(size for _, size in kept)
-        plan = BatchPlan(sizes, [sample.repeats for sample in samples], data.batch_size, config.seed)
+        plan = plan_batches(samples, sizes, config)
         return cls(samples, sizes, tuple(left_out), plan, data.batch_size, config.accumulation_steps)
 
     @property
     def repeats(self) -> list[int]:
-        """Of each image that is trained on at all."""
-        return [sample.repeats for sample in self.samples if sample.repeats > 0]
+        """Of each image that is trained on at all; regularisation images do not count."""
+        return [sample.repeats for sample in self.samples if sample.repeats > 0 and not sample.regularisation]
+
+    @property
+    def regularisation(self) -> int:
+        """Number of the regularisation images."""
+        return sum(sample.regularisation for sample in self.samples)
 
     def steps(self, epochs: float) -> int:
         """The steps of that many epochs, rounded up."""
@@ -67,13 +73,17 @@ class Epoch:
     def describe(self, steps: int) -> str:
         """`24 images × 10 repeats / batch 2 = 120 steps an epoch; 2000 steps = 16.7 epochs`."""
         batches, samples = self.plan.batches_per_epoch, sum(self.repeats)
+        turns = 2 if self.regularisation else 1
         parts = [_describe_images(self.repeats), f"batch {self.batch_size}"]
         if self.accumulation > 1:
             parts.append(f"accumulation {self.accumulation}")
-        sizes = len({size for size, sample in zip(self.buckets, self.samples, strict=True) if sample.repeats > 0})
-        uneven = f" in {count_noun(sizes, 'bucket')}" if batches > -(-samples // self.batch_size) else ""
+        regularised = (f", by turns with {count_noun(self.regularisation, 'regularisation image')}"
+                       if self.regularisation else "")
+        sizes = len({size for size, sample in zip(self.buckets, self.samples, strict=True)
+                     if sample.repeats > 0 and not sample.regularisation})
+        uneven = f" in {count_noun(sizes, 'bucket')}" if batches > turns * -(-samples // self.batch_size) else ""
         per_epoch = batches / self.accumulation
-        return (f"{' / '.join(parts)}{uneven} = {count_noun(per_epoch, 'step')} an epoch; "
+        return (f"{' / '.join(parts)}{uneven}{regularised} = {count_noun(per_epoch, 'step')} an epoch; "
                 f"{count_noun(steps, 'step')} = {count_noun(steps / per_epoch, 'epoch')}")
 
 

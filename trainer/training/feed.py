@@ -35,6 +35,7 @@ from .config import TrainConfig
 from .epochs import Epoch
 from .events import Caching
 from .masked_loss import latent_mask
+from .preserving.regularisation import batch_weight
 from .runs import run_folders
 
 TEXT_BATCH = 16
@@ -96,12 +97,14 @@ class Batch:
         captions: the caption of each row in this batch ("" where it was dropped).
         conditioning: the cached conditioning of those captions, or None if the text encoder is being trained.
         masks: [B, 1, h, w] in 0..1, the part of each latent to train on, or None if all images are trained whole.
+        weight: of the batch in the loss.
     """
 
     latents: Tensor
     captions: tuple[str, ...]
     conditioning: Conditioning | None
     masks: Tensor | None = None
+    weight: float = 1.0
 
 
 class Draw(NamedTuple):
@@ -176,9 +179,9 @@ class Feed:
         self._masks: dict[tuple[int, bool], Tensor] = {}
         self._aside: dict[int, int] = {}
         self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
-        policy = CaptionPolicy.from_config(data)
         self.variants = [
-            policy.variants(sample.caption, data.caption_variants, derived_seed(config.seed, "captions", index))
+            CaptionPolicy.of(sample, data).variants(sample.caption, data.caption_variants,
+                                                    derived_seed(config.seed, "captions", index))
             for index, sample in enumerate(self.samples)
         ]
 
@@ -191,10 +194,10 @@ class Feed:
         out and captions cut. A cache entry that is lost later, or was not asked for, is made when it is read."""
         yield from map(Warned, self._notes())
         every = range(self.config.steps * self.config.accumulation_steps)
-        draws = self._draws_of(every if batches is None else batches)
+        draws = self.draws_of(every if batches is None else batches)
         yield from self._prepare_latents([self.draws(0)[0], *draws])
         if not self.trains_text:
-            yield from self._prepare_texts([*(Draw(self.first, False, text) for text in self.proof_captions), *draws])
+            yield from self.prepare_texts([*(Draw(self.first, False, text) for text in self.proof_captions), *draws])
 
     def _notes(self) -> Iterator[str]:
         yield from self.left_out
@@ -207,11 +210,11 @@ class Feed:
 
     def _whole_captions(self) -> list[str]:
         """The captions with all of their tags: what is shuffled or left out later hardly changes their length."""
-        whole = dataclasses.replace(CaptionPolicy.from_config(self.config.data), shuffle=False, tag_dropout=0.0)
-        captions = dict.fromkeys(sample.caption for sample in self.samples)
-        return [whole.apply(caption, random.Random()) for caption in captions]
+        data = dataclasses.replace(self.config.data, shuffle_captions=False, tag_dropout=0.0)
+        return list(dict.fromkeys(CaptionPolicy.of(sample, data).apply(sample.caption, random.Random())
+                                  for sample in self.samples))
 
-    def _draws_of(self, batches: Iterable[int]) -> list[Draw]:
+    def draws_of(self, batches: Iterable[int]) -> list[Draw]:
         """What those batches are made of, each once, in the order of its first use."""
         data, found = self.config.data, dict[Draw, None]()
         ways = (1 + data.flip) * sum(len(own) + (data.caption_dropout > 0)
@@ -251,7 +254,7 @@ class Feed:
         pixels = to_tensor(fit_to_bucket(sample.load(), self.buckets[index]))
         return _Image({flip: pixels.flip(-1) if flip else pixels for flip in flips}, _describe_hidden(sample, pixels))
 
-    def _prepare_texts(self, draws: Iterable[Draw]) -> Events:
+    def prepare_texts(self, draws: Iterable[Draw]) -> Events:
         """Captions are encoded together, the longest first, so that memory runs out at once if ever."""
         wanted = list(dict.fromkeys(map(self._text, draws)))
         with closing(_ahead(lambda text: self.cache.find(self._text_key(text)), wanted)) as found:
@@ -301,8 +304,10 @@ class Feed:
         """The sample itself, or the one in its place if it is set aside."""
         if index < self._aside.get(sample, index + 1):
             return sample
+        kind = self.samples[sample].regularisation
         others = [other for other, bucket in enumerate(self.buckets) if bucket == self.buckets[sample]
-                  and self.samples[other].repeats and index < self._aside.get(other, index + 1)]
+                  and self.samples[other].regularisation is kind and self.samples[other].repeats
+                  and index < self._aside.get(other, index + 1)]
         return random.Random(derived_seed(self.config.seed, "aside", index, row)).choice(others or [sample])
 
     def batch(self, index: int) -> Batch:
@@ -313,7 +318,8 @@ class Feed:
         masks = [self._mask(draw.sample, draw.flip, size) for draw in draws] if self.masked else []
         rows = [] if self.trains_text else [self.row(draw.caption, draw.sample, draw.flip) for draw in draws]
         return Batch(latents, tuple(draw.caption for draw in draws), Conditioning.cat(rows) if rows else None,
-                     torch.stack(masks) if masks else None)
+                     torch.stack(masks) if masks else None,
+                     batch_weight(self.config.data, (self.samples[draw.sample] for draw in draws)))
 
     @property
     def proof_captions(self) -> list[str]:

@@ -11,8 +11,9 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ..proofs.covered import prove_coverage
 from ..proofs.proof import Proof, same_chance
 from ..proofs.same_text import prove_same_text
 from ..proofs.saved_file import unproved
+from ..stacks.stack import StackEntry
 from . import checkpoint, runs
 from .config import TrainConfig
 from .epochs import set_epochs
@@ -44,6 +46,9 @@ from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
+from .preserving.beside import FrozenLoras, beside_key, check_beside, describe_beside
+from .preserving.preservation import Preservation
+from .preserving.regularisation import as_regularisation, regularisation_metadata, regularisation_notes
 from .schedules import rate_factor
 from .step.advice import cautions_of, check_scaling, divergence_advice, memory_advice, overfitting_advice
 from .step.averages import Averages
@@ -67,12 +72,16 @@ def train(
     runs_root: Path,
     *,
     validation: Dataset | None = None,
+    regularisation: Dataset | None = None,
+    beside: Sequence[StackEntry] = (),
     lineage: dict[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     retrain: bool = False,
 ) -> Events:
     """Train a LoRA, or the network itself, yielding events; the last is Finished with the path of the file.
 
+    `regularisation` are images of the class, which get no trigger (`preserving/regularisation.py`), and
+    `beside` are LoRAs that are on in the training, frozen, and not saved (`preserving/beside.py`).
     An identical finished run under `runs_root` is reused and a partial one resumed, unless `retrain`.
     `should_stop` is called after every step; if it returns true, the LoRA and the state are saved and the run ends
     early. Closing the generator, Ctrl-C, or an error between steps saves both too. The backbone is left unchanged.
@@ -84,19 +93,23 @@ def train(
     if validation is None:
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
-    config = set_epochs(config, dataset, backbone.family.bucket_step)
-    form = edit_form(backbone, config, dataset, validation)
-    runs_root = Path(runs_root)
+    regularising = as_regularisation(regularisation)
+    notes += regularisation.notes if regularisation else ()
+    config = set_epochs(config, dataset.concat(regularising), backbone.family.bucket_step)
+    form = edit_form(backbone, config, dataset, validation, regularising)
+    runs_root, beside = Path(runs_root), check_beside(beside, config)
+    given = {**({"beside": beside_key(beside)} if beside else {}),
+             **({"regularisation": regularising.fingerprint} if len(regularising) else {})}
 
     def key_of(config: TrainConfig) -> str:
         return runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
-                            form)
+                            form, given)
 
     config = runs.settle_precision(config, backbone, lambda settled: (
         not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
     check_scaling(backbone, config)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
-               **(lineage or {})}
+               **given, **({"beside": describe_beside(beside)} if beside else {}), **(lineage or {})}
     run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
@@ -106,8 +119,8 @@ def train(
         return
     recompute = 1.0 if config.gradient_checkpointing else run.recomputed if config.fit_memory else 0.0
     with run.locked(), backbone.training(recompute, config.offload_blocks):
-        record_images(run.folder, dataset, validation)
-        session = _Session(backbone, dataset, validation, config, run)
+        record_images(run.folder, dataset.concat(regularising), validation)
+        session = _Session(backbone, dataset, validation, config, run, regularising, beside)
         with contextlib.closing(session):
             yield from (Warned(note) for note in (*notes, *run.notes, *session.notes))
             yield from session.run_steps(should_stop)
@@ -117,12 +130,13 @@ class _Session:
     """One run in progress: the adapters in the network, the optimizer, and where it stands."""
 
     def __init__(self, backbone: Backbone, dataset: Dataset, validation: Dataset, config: TrainConfig,
-                 run: runs.Run) -> None:
+                 run: runs.Run, regularisation: Dataset, beside: Sequence[StackEntry]) -> None:
         self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
+        self.regularisation = regularisation
         self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed)
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
-        self.notes = cautions_of(backbone, config)
+        self.notes = (*cautions_of(backbone, config), *regularisation_notes(regularisation, config.data.trigger))
         self.watch = LossWatch(config.steps)
         self.readings = Readings(backbone.device)
         self.consistent, self.guarded = True, False
@@ -131,13 +145,17 @@ class _Session:
         self.compiling = contextlib.ExitStack()
         self._trained: Training | None = None
         self.images = ImageWatch(run.folder)
+        self._frozen: FrozenLoras | None = None
         self.optimizer: Any
         self.scaler: torch.amp.GradScaler
         self.cache = open_cache(run.folder.parent, config)
         try:
-            self.feed = Feed(backbone, dataset, config, self.cache)
+            self.feed = Feed(backbone, dataset.concat(regularisation), config, self.cache)
             held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
             self.validator = Validator(self, held_out)
+            self.preservation = Preservation(self)
+            self._frozen = FrozenLoras(backbone, beside, config)
+            self.notes += self._frozen.notes
             self._trained = METHODS[config.method](backbone, config, self._cannot_undo)
             self.averages = Averages(self._trained.parameters, config.optimizer)
             self.step = self._resume()
@@ -156,12 +174,20 @@ class _Session:
         self.images.close()
         if self._trained:
             self._trained.close()
+        if self._frozen:
+            self._frozen.close()
 
     @property
     def trained(self) -> Training:
         """What the run trains, while the session is open."""
         assert self._trained, "the session is open"
         return self._trained
+
+    @property
+    def frozen(self) -> FrozenLoras:
+        """The LoRAs beside what is trained, while the session is open."""
+        assert self._frozen, "the session is open"
+        return self._frozen
 
     # -- the steps -----------------------------------------------------------------------------------------------
 
@@ -204,8 +230,9 @@ class _Session:
 
     def _prepare(self) -> Events:
         """Encode what is left of the run: images, captions, and the prompts of its previews."""
-        yield from self.feed.prepare(range(self.step * self.config.accumulation_steps,
-                                           self.config.steps * self.config.accumulation_steps))
+        batches = range(self.step * self.config.accumulation_steps, self.config.steps * self.config.accumulation_steps)
+        yield from self.feed.prepare(batches)
+        yield from self.preservation.prepare(batches)
         yield from self.validator.prepare()
         prompts = list(self.config.preview_prompts) if self.config.preview_every else []
         if prompts and not self.feed.trains_text:
@@ -222,15 +249,13 @@ class _Session:
     def _train_step(self) -> None:
         """Have the device train a step. Whether it went well is known when its figures are read."""
         started, accumulation = time.perf_counter(), self.config.accumulation_steps
-        first = self.step * accumulation
+        first, preserves = self.step * accumulation, self.preservation.is_due(self.step)
         self._set_rates()
-        losses = []
-        for index in range(first, first + accumulation):
-            self.trained.expect(last=index == first + accumulation - 1)
-            with self.backbone.step():
-                loss = self._batch_loss(index) / accumulation
-                self.scaler.scale(loss).backward()
-            losses.append(loss.detach())
+        losses = [self._backward(partial(self._batch_loss, index), accumulation,
+                                 last=not preserves and index == first + accumulation - 1)
+                  for index in range(first, first + accumulation)]
+        if preserves:  # reported is the loss of the images alone
+            self._backward(partial(self.preservation.loss, self.step), 1, last=True)
         figures = torch.cat([torch.stack([*losses, self._clip()]), *(own := self.images.take())])
         self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.readings.add(Queued(self.step + 1, self.feed.plan.epoch_of(first), self.optimizer.param_groups[0]["lr"],
@@ -243,6 +268,15 @@ class _Session:
         self.averages.update(self.step)
         self.consistent = True
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _backward(self, make_loss: Callable[[], Tensor], parts: int, last: bool) -> Tensor:
+        """A forward and a backward pass, perhaps the last of a step. Its loss, which is returned, is one of so many
+        parts."""
+        self.trained.expect(last)
+        with self.backbone.step(), self.frozen.at_step(self.step):
+            loss = make_loss() / parts
+            self.scaler.scale(loss).backward()
+        return loss.detach()
 
     def _done_steps(self, left: int = 0) -> Events:
         """Report the steps in order, all but the last `left`. Nothing may be saved before the last is read.
@@ -295,7 +329,7 @@ class _Session:
         draw = draw_batch(self.loss, self.config.seed, index, batch.latents.shape)
         losses = self.sample_losses(batch, draw.noise, draw.t, prior=self.config.data.masked_prior, added=draw.added)
         self.images.note(index, draw.t, losses)
-        return losses.mean()
+        return batch.weight * losses.mean()
 
     def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0,
                       added: Tensor | None = None) -> Tensor:
@@ -308,10 +342,10 @@ class _Session:
         latents, noise = to_device(batch.latents, device), to_device(noise, device)
         noisy = self.backbone.noised(latents, noise if added is None else to_device(added, device), t)
         if batch.masks is None:
-            return self.loss.per_sample(self._predict(noisy, t, batch), latents, noise, t)
+            return self.loss.per_sample(self.predict(noisy, t, batch), latents, noise, t)
         masks, unmasked_weight = to_device(batch.masks, device), self.config.data.unmasked_weight
-        base = self._base_prediction(noisy, t, batch) if prior and batch.masks.min() < 1 else None
-        prediction = self._predict(noisy, t, batch)
+        base = self.base_prediction(noisy, t, batch) if prior and batch.masks.min() < 1 else None
+        prediction = self.predict(noisy, t, batch)
 
         def mean(error: Tensor) -> Tensor:
             inside = masked_loss(error, masks, unmasked_weight)
@@ -319,15 +353,15 @@ class _Session:
 
         return self.loss.per_sample(prediction, latents, noise, t, mean)
 
-    def _predict(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+    def predict(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
         with autocast(self.backbone.device, self.config.precision):
             return self.backbone.predict(noisy, t, self._conditioning(batch))
 
     @torch.no_grad()
-    def _base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+    def base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """What the base alone predicts for the same latents and captions, with its own text encoder."""
         with self._without_adapters():
-            return self._predict(noisy, t, batch)
+            return self.predict(noisy, t, batch)
 
     @contextlib.contextmanager
     def _without_adapters(self) -> Iterator[None]:
@@ -371,7 +405,7 @@ class _Session:
             yield from self._prepare()
 
     def _compare_text(self) -> Proof:
-        with self._without_adapters():
+        with self._without_adapters(), self.frozen.off():
             proof, self.probe = prove_same_text(self.backbone, self.feed.proof_latents, self.feed.proof_captions,
                                                 self._caption_conditioning, self.feed.controls(self.feed.first))
         return proof
@@ -381,7 +415,7 @@ class _Session:
         probe = self.probe
 
         def predict() -> Tensor:
-            with torch.no_grad(), same_chance(self.backbone.device):
+            with torch.no_grad(), same_chance(self.backbone.device), self.frozen.off():
                 return self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
 
         try:
@@ -509,6 +543,7 @@ class _Session:
                       for sample in self.dataset],
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
+            further=regularisation_metadata(self.regularisation, self.config),
         )
         with self.averages.shown(self.optimizer):
             self.trained.save(path, metadata)

@@ -41,6 +41,7 @@ def lora_metadata(
     epoch: int = 0,
     started_at: float | None = None,
     captions: Sequence[str] = (),
+    further: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Metadata of a LoRA trained for `step` steps. Values that are not known are left out.
 
@@ -48,12 +49,14 @@ def lora_metadata(
         tag_frequency: number of images that have each tag.
         started_at: seconds since 1970, UTC.
         captions: all captions as they were trained; a few of them are recorded, to draw them again.
+        further: what others have to say, by key.
     """
     facts = _kohya(config, family, tag_frequency or {}, image_count, step, epoch)
     facts |= {f"modelspec.{key}": value for key, value in _modelspec(config, family).items()}
     if config.method == FULL:
         facts = {key: value for key, value in facts.items() if not key.startswith("ss_network_")}
     facts |= {
+        **(further or {}),
         "ss_training_started_at": started_at,
         "ss_training_finished_at": time.time(),
         "lora_bootstrap.base_hash": base_fingerprint,

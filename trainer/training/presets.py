@@ -13,6 +13,7 @@ from ..models.families import Family, Preset
 from .config import FULL, TrainConfig
 from .epochs import Epoch, describe_steps, steps_for
 from .optimizers import OPTIMIZERS
+from .preserving.regularisation import as_regularisation
 
 
 def check_length(steps: int, epochs: int) -> None:
@@ -94,9 +95,9 @@ class Planned:
 
 
 def plan_training(family: Family, kind: str, settings: Mapping[str, Any], dataset: Dataset,
-                  validation: Dataset | None = None) -> Planned:
+                  validation: Dataset | None = None, regularisation: Dataset | None = None) -> Planned:
     """`preset_config` for a dataset: where the settings give neither steps nor epochs, the steps suit the number of
-    images that are trained on.
+    images that are trained on, and are twice as many with regularisation images, which have every second batch.
 
     Args:
         validation: images to measure on; None: those that `data.validation_fraction` holds back.
@@ -104,12 +105,14 @@ def plan_training(family: Family, kind: str, settings: Mapping[str, Any], datase
     config = preset_config(family, kind, settings)
     if validation is None:
         dataset, _ = split_validation(dataset, config.data.validation_fraction, config.seed)
-    epoch, why = Epoch.of(dataset, config, family.bucket_step), ""
+    epoch, why = Epoch.of(dataset.concat(as_regularisation(regularisation)), config, family.bucket_step), ""
     if config.epochs:
         config = replace(config, steps=epoch.steps(config.epochs))
     elif not settings.get("steps"):
         preset, images = kind_preset(family, kind), len(epoch.repeats)
-        config, why = replace(config, steps=steps_for(preset, images)), describe_steps(preset, images)
+        turns, why = 2 if epoch.regularisation else 1, describe_steps(preset, images)
+        config = replace(config, steps=turns * steps_for(preset, images))
+        why += ", and as many for the regularisation images" if why and turns > 1 else ""
     return Planned(config, epoch.describe(config.steps) + (f" ({why})" if why else ""))
 
 

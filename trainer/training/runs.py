@@ -55,7 +55,9 @@ LATER = {"compile": False, "method": LORA, "data.set_aside_outliers": False,
          "optimizer.max_norm": 0.0, "optimizer.ema_decay": 0.0,
          "objective.loss": "squared", "objective.huber_delta": 0.1, "objective.huber_schedule": "exponential",
          "objective.noise_offset": 0.0, "objective.ip_noise_gamma": 0.0,
-         "objective.min_timestep": 0.0, "objective.max_timestep": 1.0}
+         "objective.min_timestep": 0.0, "objective.max_timestep": 1.0,
+         "beside_chance": 1.0, "preservation.weight": 0.0, "preservation.prompt": "", "preservation.every": 1,
+         "data.prior_loss_weight": 1.0}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
@@ -64,13 +66,13 @@ OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every",
 
 def run_key(
     config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = "",
-    family: Family | None = None, edit_form: str = "",
+    family: Family | None = None, edit_form: str = "", given: Mapping[str, Any] | None = None,
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
     Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here; one
     of LATER counts if it is set. A family counts if it trains otherwise than in earlier versions. `edit_form` is how
-    the model is given control images; "" without any.
+    the model is given control images; "" without any. `given` is what else it was given, by name.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
@@ -79,6 +81,7 @@ def run_key(
         facts["family"] = family.name
     if edit_form:
         facts["edit_form"] = edit_form
+    facts |= given or {}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -365,7 +368,7 @@ def _describe_other(folder: Path, chosen: Path) -> str:
 def _differs_in_steps(run: Run, config: TrainConfig, lineage: Mapping[str, Any]) -> bool:
     """Whether a run is of the same base, images and settings, but for the number of steps."""
     mine, wanted = _deciding_settings(run.config), _deciding_settings(config)
-    same = all(run.lineage.get(name) == lineage.get(name) for name in ("base", "dataset"))
+    same = all(run.lineage.get(name) == lineage.get(name) for name in ("base", "dataset", "regularisation", "beside"))
     return same and {name for name in mine | wanted if mine.get(name) != wanted.get(name)} == {"steps"}
 
 

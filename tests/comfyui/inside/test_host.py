@@ -26,9 +26,10 @@ from lora_bootstrap.trainer.lora.file import load_lora
 from lora_bootstrap.trainer.models.noise import per_row
 from lora_bootstrap.trainer.models.prompt_memory import PromptMemory
 from lora_bootstrap.trainer.pictures.images import to_tensor
+from lora_bootstrap.trainer.stacks.stack import StackEntry
 from lora_bootstrap.trainer.training import adapters
 from lora_bootstrap.trainer.training.config import AdapterConfig, TrainConfig
-from lora_bootstrap.trainer.training.events import Finished, StepDone
+from lora_bootstrap.trainer.training.events import Finished, Proved, StepDone
 from lora_bootstrap.trainer.training.feed import Feed
 from lora_bootstrap.trainer.training.loop import train
 from lora_bootstrap.trainer.training.objectives import OBJECTIVES
@@ -107,6 +108,23 @@ def test_a_model_with_a_lora_on_it_keeps_it_and_trains_beside_it(sandbox, datase
         torch.testing.assert_close(backbone.predict(noisy, t, heard), patched)
         torch.testing.assert_close(HostBackbone(*sandbox).predict(noisy, t, heard), plain)
     assert backbone.fingerprint != HostBackbone(*sandbox).fingerprint
+
+
+def test_a_lora_beside_a_training_does_what_it_does_on_the_model(sandbox, dataset, tmp_path):
+    *_, first = train(HostBackbone(*sandbox), dataset, config(), tmp_path / "first")
+    model, _ = apply_lora(*sandbox[:2], first.path)
+    backbone, kept = HostBackbone(*sandbox), {"preservation.weight": 1.0}
+    before = all_of(backbone)
+    ways = {"on the model": (HostBackbone(model, *sandbox[1:]), ()),
+            "beside": (backbone, [StackEntry(path=first.path)]), "without": (HostBackbone(*sandbox), ())}
+    with torch.inference_mode():
+        found = {name: list(train(base, dataset, config(**kept), tmp_path / name, beside=beside))
+                 for name, (base, beside) in ways.items()}
+    losses = {name: [event.loss for event in events if isinstance(event, StepDone)] for name, events in found.items()}
+    assert losses["beside"] == pytest.approx(losses["on the model"], rel=1e-3)
+    assert losses["beside"] != pytest.approx(losses["without"], rel=1e-2)
+    assert all(event.proof.passed for event in found["beside"] if isinstance(event, Proved))
+    assert all_of(backbone) == before
 
 
 def test_twenty_cycles_of_training_and_unloading_leak_nothing():

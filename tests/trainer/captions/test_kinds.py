@@ -33,7 +33,8 @@ def test_every_row_names_what_there_is():
 def test_whatever_asks_for_a_kind_takes_every_row_and_the_old_ones_first():
     assert tuple(KINDS)[:3] == OLD and len(KINDS) == 10
     assert ABSORBED == order_kinds("character", "style") and set(ABSORBED) == set(KINDS)
-    assert list(ASKED)[:3] == ["character", "style", "bootstrap"] and set(ASKED) == {*KINDS, "bootstrap"}
+    assert list(ASKED)[:3] == ["character", "style", "bootstrap"]
+    assert set(ASKED) == {*KINDS, "bootstrap", "regularisation"}
     for name in KINDS:
         assert TrainConfig(kind=name).kind == name == ScoreSettings(kind=name).kind
         assert coverage(["1girl"], name).count_advice == (

@@ -2,10 +2,12 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from lora_bootstrap.trainer.captions.tags import absorb, add_trigger, join_tags, split_tags, truncation_report
+from lora_bootstrap.trainer.datasets.dataset import Sample
 from lora_bootstrap.trainer.training.caption_policy import CaptionPolicy
 from lora_bootstrap.trainer.training.config import DataConfig
 
@@ -70,7 +72,9 @@ def test_variants_are_distinct_the_same_for_a_seed_and_no_more_than_there_are():
 
 def test_the_policy_reads_its_settings_from_the_config():
     config = DataConfig(trigger="eiei", keep_tokens=2, shuffle_captions=True, tag_dropout=0.1)
-    assert CaptionPolicy.from_config(config) == CaptionPolicy("eiei", 2, True, 0.1)
+    image = Sample("a.png", (8, 8))
+    assert CaptionPolicy.of(image, config) == CaptionPolicy("eiei", 2, True, 0.1)
+    assert CaptionPolicy.of(replace(image, regularisation=True), config) == CaptionPolicy("", 2, True, 0.1)
 
 
 def test_only_exactly_the_identity_tags_are_absorbed():

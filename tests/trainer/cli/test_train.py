@@ -1,6 +1,7 @@
 """`lora-bootstrap train`: a folder becomes a LoRA."""
 
 import json
+from pathlib import Path
 
 from lora_bootstrap.trainer.cli.train import _combined
 
@@ -39,6 +40,16 @@ def test_settings_of_a_file_come_before_the_options_and_those_of_set(tiny, tmp_p
     assert (config["steps"], config["epochs"], config["seed"]) == (3, 0, 5), "--set steps=3 replaces the epochs"
     assert (config["adapter"]["alpha"], config["data"]["trigger"]) == (3.0, "zqx")
     assert _combined({"epochs": 9, "seed": 5}, {"seed": 7, "epochs": 2}, {}) == {"epochs": 2, "seed": 7}
+
+
+def test_regularisation_images_and_loras_beside_are_given_by_options(tiny, tmp_path, dataset, capsys):
+    argv = ["train", "--dataset", tmp_path / "data", "--output", tmp_path / "out", *SMALL, "--json"]
+    assert run(*argv, "--name", "style") == 0
+    style = json.loads(capsys.readouterr().out)["lora"]
+    assert run(*argv, "--name", "both", "--regularisation", tmp_path / "data", "--beside", f"{style}:0.5") == 0
+    both = json.loads(capsys.readouterr().out)["lora"]
+    lineage = json.loads((Path(both).parent / "run.json").read_text())["lineage"]
+    assert lineage["beside"][0]["strength"] == 0.5 and lineage["regularisation"] != lineage["dataset"]
 
 
 def test_a_base_that_is_no_model_is_told(tmp_path, dataset, capsys):

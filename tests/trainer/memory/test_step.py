@@ -71,6 +71,13 @@ def test_checkpointing_lowers_the_peak_and_costs_arithmetic(plain, recomputed):
     assert recomputed.weights == plain.weights
 
 
+def test_preservation_takes_time_but_not_the_activations_of_a_second_pass(plain):
+    each, fourth = (count(**{"preservation.weight": 1.0, "preservation.every": every}) for every in (1, 4))
+    assert plain.peak <= each.peak <= plain.peak + plain.adapter
+    assert each.operations == pytest.approx(plain.operations * 7 / 3, rel=1e-3)
+    assert fourth.operations == pytest.approx(plain.operations * 4 / 3, rel=1e-3) and fourth.peak == each.peak
+
+
 def test_activations_grow_evenly_with_the_batch(plain):
     two, three = (count(**{"data.batch_size": size}).activations for size in (2, 3))
     assert three - two == pytest.approx(two - plain.activations, rel=0.02)

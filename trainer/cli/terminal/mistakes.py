@@ -163,6 +163,8 @@ CHECKS = (
     Check("base", _check_base, ("bootstrap", "finetune", "generate", "grid", "prove", "sweep", "tag", "train")),
     Check("base", _check_planned_base, ("plan",)),
     Check("lora", _check_loras),
+    Check("beside", _check_loras),
+    Check("regularisation", find_given_folder),
     Check("run", _check_run),
     Check("last", _whole("--last", 2, 1_000_000)),
     Check("checkpoint", _check_loras, ("average",)),

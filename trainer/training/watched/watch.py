@@ -62,7 +62,8 @@ class ImageWatch:
         drawn = [row for index in range((done.step - 1) * count, done.step * count)
                  for row in self._drawn.pop(index, ())]
         self.file.add(done.step, [LossDraw(draw.sample, t, loss) for (draw, t), loss
-                                  in zip(drawn, done.image_losses, strict=True) if draw.caption])
+                                  in zip(drawn, done.image_losses, strict=True)
+                                  if draw.caption and not self._feed.samples[draw.sample].regularisation])
 
     def after_step(self, step: int) -> Events:
         """At the end of an epoch, set outliers aside if data.set_aside_outliers is on. All steps must be recorded."""
@@ -95,5 +96,6 @@ class ImageWatch:
         """As many of the worst as may be set aside in all."""
         assert self.file, "the watch is open"
         aside = self.file.table.set_aside
-        left = int(MOST_ASIDE * len(self._feed.samples)) - len(aside)
+        trained = sum(not sample.regularisation for sample in self._feed.samples)
+        left = int(MOST_ASIDE * trained) - len(aside)
         return [outlier for outlier in found if outlier.image not in aside][:max(0, left)]
