@@ -82,7 +82,7 @@ class Lineage:
     @classmethod
     def read(cls, picture: Path) -> Lineage:
         """The lineage of a picture. Raises UserError if its `.json` is missing or unreadable."""
-        path = picture.with_suffix(".json")
+        path = _lineage_file(picture)
         try:
             return _read_lineage(path, path.stat().st_mtime_ns)
         except OSError as error:
@@ -104,6 +104,11 @@ class Lineage:
     def asked_for(self) -> bool:
         """Whether a person asked for this very image, so that no plan has it and none may remove it."""
         return bool(self.again_of or self.repaired_from)
+
+
+@lru_cache(maxsize=65536)
+def _lineage_file(picture: Path) -> Path:
+    return picture.with_suffix(".json")
 
 
 @lru_cache(maxsize=65536)

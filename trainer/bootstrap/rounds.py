@@ -275,7 +275,7 @@ class Round:
     def _with_lineage(self) -> list[Path]:
         folder, start = self.candidates_folder, f"r{self.number}-"
         names = set(os.listdir(folder)) if folder.is_dir() else set()
-        return [folder / name for name in sorted(names)
+        return [_file_in(folder, name) for name in sorted(names)
                 if name.startswith(start) and name.endswith(".png") and f"{name[:-4]}.json" in names]
 
     @cached_property
@@ -332,6 +332,12 @@ class Round:
         for (axis, tag), wanted in quotas(views, count).items() if views else ():
             table.setdefault(axis, {})[tag] = wanted
         return table
+
+
+@lru_cache(maxsize=65536)
+def _file_in(folder: Path, name: str) -> Path:
+    """The path of a file. It is the same object each time, which knows its parts and its hash already."""
+    return folder / name
 
 
 @lru_cache(maxsize=8)

@@ -51,6 +51,34 @@ def test_a_round_is_told_before_it_was_curated(project, names):
     assert (row["width"], row["height"]) == (64, 64) and row["tags"][:2] == ["zqx", "1girl"]
 
 
+def test_a_packed_round_says_the_same_in_fewer_bytes(project, names):
+    curate_round(project.round(1), wanted=5, size=(64, 64), reference=None, eye=None)
+    ask(post(0, {names[0]: {"tags": ["zqx", "a new word"], "flip": True}, names[-1]: {"state": "keep"}}))
+    (_, plain), (_, told) = ask(get(), get(packed="1"))
+    packed = told.pop("packed")
+    words, usual = packed["words"], packed["usual"]
+
+    def read(row):
+        row = {**usual, **row}
+        version, name = row.pop("version"), row["name"]
+        start = f"/lora_bootstrap/candidate?project=zqx&round=1&name={name}"
+        return {**row, "prompt": ", ".join(words[place] for place in row["prompt"]),
+                "tags": [words[place] for place in row["tags"]], "reason": words[row["reason"]],
+                "view": {axis: words[place] for axis, place in row["view"].items()},
+                "thumb": f"{start}&size=thumb&v={version}", "full": f"{start}&v={version}"}
+
+    candidates = plain.pop("candidates")
+    assert [read(row) for row in packed["rows"]] == candidates and told == plain
+    assert packed["rows"][0] == {} and len(words) == len(set(words))
+    assert 2 * len(json.dumps(packed["rows"])) < len(json.dumps(candidates))
+
+
+def test_a_packed_round_without_candidates_is_empty(host):
+    draw_project(paths.projects_root())
+    ((_, told),) = ask(get(packed="1"))
+    assert told["packed"] == {"usual": {}, "words": [], "rows": []}
+
+
 def test_what_curation_found_is_told(project):
     curate_round(project.round(1), wanted=5, size=(64, 64), reference=None, eye=None)
     ((_, told),) = ask(get())
