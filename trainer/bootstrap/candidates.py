@@ -4,6 +4,7 @@ sampler."""
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
@@ -84,7 +85,7 @@ class Lineage:
         """The lineage of a picture. Raises UserError if its `.json` is missing or unreadable."""
         path = _lineage_file(picture)
         try:
-            return _read_lineage(path, path.stat().st_mtime_ns)
+            return _read_lineage(path, os.stat(path).st_mtime_ns)
         except OSError as error:
             raise UserError(f"cannot read {path}, which says where {picture.name} comes from: {error.strerror}. Delete "
                             "both to generate the image again.") from error

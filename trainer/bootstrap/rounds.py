@@ -33,6 +33,7 @@ from .picks import CandidateFacts, Pick, Picks
 from .project import ProjectRecord, crops_folder
 
 MANUAL, AUTO = "manual", "auto"
+UNDECIDED = Pick()
 REFERENCE = 0
 """Number of the round that holds the base model's own images."""
 
@@ -298,7 +299,7 @@ class Round:
 
     def read_facts(self, path: Path, lineage: Lineage | None = None) -> CandidateFacts:
         lineage = lineage or Lineage.read(path)
-        earlier = replace(self._earlier[path].pick, state="") if path in self._earlier else Pick()
+        earlier = replace(self._earlier[path].pick, state="") if path in self._earlier else UNDECIDED
         return CandidateFacts(file_hash(path), (lineage.width, lineage.height), earlier)
 
     def read_decisions(self) -> Decisions:

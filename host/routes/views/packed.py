@@ -5,8 +5,7 @@ thousand. web/gallery/packed.js reads the columns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ....trainer.bootstrap.candidates import Lineage
 from ....trainer.bootstrap.curation.curate import Decision
@@ -20,8 +19,7 @@ Words = dict[str, int]
 """Text → its place in the list of all texts."""
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """What is known of one candidate.
 
     Attributes:
