@@ -84,6 +84,11 @@ def filtered_root() -> Path:
     return loras_root() / "filtered"
 
 
+def releases_root() -> Path:
+    """Where releases are saved, one folder and its zips each, among the host's LoRA folders."""
+    return loras_root() / "releases"
+
+
 def audits_root() -> Path:
     """Where the measurements of audits are saved, so that the next audit measures only new images."""
     return output_root() / "audits"

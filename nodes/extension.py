@@ -21,7 +21,6 @@ from .candidates import CandidateView, DrawCandidates, KeepCandidate, SaveCandid
 from .captions import AbsorbTags, EditTags
 from .checkpoints import LoadRun, PickCheckpoint
 from .conflict import ConflictReportNode
-from .contents import LinkContent
 from .curate import CurateImages, RoundDataset
 from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets, PreviewDataset, SplitDataset
 from .extract import ExtractLora, ResizeLora
@@ -30,8 +29,9 @@ from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
 from .prove import ProveModel
 from .refine import RefineStrengths
+from .release import ReleaseLora
 from .repair import LoadCandidate, SaveRepaired
-from .sampling import SamplingByModel
+from .sampling import LinkContent, SamplingByModel
 from .sandbox import LoadSandbox
 from .score import ScoreSweep
 from .settings import TrainSettingsNode
@@ -51,6 +51,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, ExtractLora,
     ResizeLora, TimeSplit, RefineStrengths, LinkContent, ComposeCells, DrawCandidates, ProveModel, SamplingByModel,
     DrawLoaderSweep, LoadCandidate, SaveRepaired, FineTune,
+    ReleaseLora,
 )
 
 

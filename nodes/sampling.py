@@ -1,4 +1,4 @@
-"""The node that sets every sampler of a workflow in one place, by the model's family."""
+"""Nodes that say what a link carries: the figures that a MODEL is drawn with, and a hash of any value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from comfy_api.latest import io
 
 from ..host import menu
 from ..host.drawing.base_file import base_file
+from ..host.drawing.node_facts import link_key
 from ..host.drawing.node_place import NodePlace
+from ..host.drawing.recipe import short_hash
 from ..host.drawing.sampling_figures import DrawnModel, Figures, describe_sampling
 from ..host.shown_text import show_text
 from .inputs import figure_inputs
@@ -48,3 +50,24 @@ class SamplingByModel(io.ComfyNode):
         show_text(figures.text, place.id)
         return io.NodeOutput(figures.width, figures.height, figures.steps, figures.cfg, figures.sampler,
                              figures.scheduler)
+
+
+class LinkContent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return node_schema(
+            node_id="LoraBootstrap_LinkContent", display_name="Link Content", category=f"{menu.SWEEP}/{menu.INTERNAL}",
+            is_deprecated=True, is_input_list=True,
+            description="A hash of the linked value. Compose Grid and Save Candidates add this node while they work; "
+                        "do not use it in your own workflows.",
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            inputs=[io.AnyType.Input("value", tooltip="The value. A list counts as a whole."),
+                    io.String.Input("before", default="", tooltip="The hash of other values, to be part of this one.")],
+            outputs=[io.String.Output(display_name="content")],
+        )
+
+    @classmethod
+    def execute(cls, value: list[Any], before: list[str]) -> io.NodeOutput:
+        find = cls.hidden.dynprompt.get_node
+        link = find(cls.hidden.unique_id)["inputs"]["value"]
+        return io.NodeOutput(short_hash([*before, link_key(find, link, value)]))

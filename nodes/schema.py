@@ -91,6 +91,8 @@ OFFERS = {
                           "kohya extract"), ("name", "rank", "preset")),
     "ResizeLora": Offer(("shrink lora", "lora rank", "smaller lora", "compress lora", "loha to lora", "lokr to lora"),
                         ("lora", "name", "rank", "rule", "target")),
+    "ReleaseLora": Offer(("publish lora", "share lora", "model card", "civitai", "hugging face", "upload lora"),
+                         ("lora", "name", "title", "version", "licence", "person")),
     "TimeSplit": Offer(("lora schedule", "lora timestep", "lora hook", "timed lora"), ("preset",)),
     "ProveModel": Offer(("check model", "can it train", "dry run", "test training"), ("steps",)),
 }

@@ -9,6 +9,11 @@ import sys
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # which pytest needs there
+
 ROOT = pathlib.Path(__file__).parents[1]
 SHIPPED = ("trainer", "sandbox", "host", "nodes")
 HOSTS_NODES = "runner.py"
@@ -21,6 +26,10 @@ PARDONED = (".eval(",)
 
 def python_files(*rooms):
     return [path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def pyproject():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 def imported(path):
@@ -108,6 +117,21 @@ def test_every_node_has_a_help_page_and_a_stable_id():
     ids = [name for path in python_files("nodes") for name in re.findall(r'node_id="(\w+)"', path.read_text("utf-8"))]
     pages = {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
     assert ids and sorted(ids) == sorted(pages) and all(name.startswith("LoraBootstrap_") for name in ids)
+
+
+def test_pip_and_the_registry_are_told_the_same_libraries_as_comfyui_manager():
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    assert pyproject()["project"]["dependencies"] == [line for line in lines if line and line[0] != "#"]
+
+
+def test_every_picture_of_the_readme_shows_wherever_it_is_read():
+    text = (ROOT / "README.md").read_text("utf-8")
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", text)
+    pictures += [pyproject()["tool"]["comfy"][name] for name in ("Icon", "Banner")]
+    repository = pyproject()["project"]["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com")
+    for address in pictures:
+        folder, name = address.removeprefix(f"{repository}/main/").split("/")
+        assert (ROOT / folder / name).is_file(), address
 
 
 def test_every_library_that_shipped_code_imports_is_required_or_the_hosts_own():

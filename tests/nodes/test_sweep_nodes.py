@@ -26,8 +26,7 @@ from lora_bootstrap.host.drawing.sweep_session import axes_of
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import checkpoints, score, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
-from lora_bootstrap.nodes.contents import LinkContent
-from lora_bootstrap.nodes.sampling import SamplingByModel
+from lora_bootstrap.nodes.sampling import LinkContent, SamplingByModel
 from lora_bootstrap.nodes.score import ScoreSweep
 from lora_bootstrap.nodes.sweep import CheckpointSweep, DrawLoaderSweep, StrengthGrid, family_of
 from lora_bootstrap.nodes.sweep_values import (

@@ -108,13 +108,18 @@ def recall(path: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
         files: (name, path) of each LoRA.
     """
     try:
-        pairs = [convert(values, MeasuredPair) for saved in _bases(path).values() for values in saved.values()]
+        pairs = measured_pairs(path)
     except UserError as error:
         log.warning("%s", error)
         return [str(error)]
     sizes = {lora.bytes for pair in pairs for lora in pair.loras}
     called = {file_hash(file): name for name, file in files if os.stat(file).st_size in sizes}
     return [_line(pair, called) for pair in pairs if all(lora.sha256 in called for lora in pair.loras)]
+
+
+def measured_pairs(path: Path) -> list[MeasuredPair]:
+    """Every measured pair of every base. Raises UserError if the file exists but is not one of ours."""
+    return [convert(values, MeasuredPair) for saved in _bases(path).values() for values in saved.values()]
 
 
 def _line(pair: MeasuredPair, called: Mapping[str, str]) -> str:

@@ -1,12 +1,14 @@
 """The sandbox held by the host's classes, against the diffusers pipeline in its folder."""
 
 import logging
+import os
 import re
 
 import comfy.model_management
 import comfy.samplers
 import comfy.sd
 import comfy.utils
+import folder_paths
 import pytest
 import torch
 from comfy_extras import nodes_hooks
@@ -20,6 +22,8 @@ from lora_bootstrap.sandbox import BASE_DIR, PICTURES_DIR
 from lora_bootstrap.trainer.backends.diffusers import DiffusersBackbone
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, save_lora
 from lora_bootstrap.trainer.models.families import get_family
+from lora_bootstrap.trainer.release.release import release_lora
+from lora_bootstrap.trainer.release.settings import ReleaseSettings
 from lora_bootstrap.trainer.stacks.time_split import WEAK_EARLY
 from lora_bootstrap.trainer.training.adapters import select_modules
 from lora_bootstrap.trainer.training.config import AdapterConfig
@@ -246,3 +250,21 @@ def test_a_strength_changes_at_the_same_step_here_and_without_a_host(host, steps
         group.prepare_current_keyframe(sigma, {"sample_sigmas": sigmas})
         followed.append(group.strength)
     assert followed == [WEAK_EARLY.at(step / steps) for step in range(steps)]
+
+
+def test_load_lora_lists_a_released_file_and_does_with_it_what_its_source_does(pipeline, tmp_path, monkeypatch):
+    source = tmp_path / "girl.safetensors"
+    save_lora(source, LoraWeights(random_lora(DiffusersBackbone(pipeline, get_family("sandbox"), "sandbox"))))
+    release_lora(source, tmp_path / "releases", ReleaseSettings(name="released", title="Girl"))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors"}))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    name = os.path.join("releases", "released", "released.safetensors")
+    assert name in nodes.LoraLoader.INPUT_TYPES()["required"]["lora_name"][0]
+    latents, outputs = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)), []
+    for file in ("girl.safetensors", name):
+        model, clip = nodes.LoraLoader().load_lora(*load_sandbox()[:2], file, 0.7, 0.7)
+        text = nodes.CLIPTextEncode().encode(clip, TAGS)[0][0][0]
+        comfy.model_management.load_models_gpu([model])
+        with torch.no_grad():
+            outputs.append(model.model.diffusion_model(latents, torch.tensor([500.0]), context=text))
+    assert torch.equal(*outputs)

@@ -105,6 +105,12 @@ def _check_sweep(folder: Path) -> None:
                         "output/sweeps/my_character-checkpoints.")
 
 
+def _check_released(path: Path) -> None:
+    if not (path / "run.json").is_file() and not path.is_file():
+        raise UserError(f"{path} is neither a run's folder nor a file; give a folder with a run.json, or a "
+                        ".safetensors LoRA.")
+
+
 def _check_likeness(folder: str) -> None:
     if not Path(folder).expanduser().is_dir():
         raise UserError(f"--likeness {folder!r} is not a folder. Give the folder of a CLIP or DINOv2 model, or leave "
@@ -152,6 +158,7 @@ CHECKS = (
     Check("lora", _check_loras),
     Check("run", _check_run),
     Check("sweep", _check_sweep),
+    Check("released", _check_released),
     Check("tuned", _file(_WEIGHTS)),
     Check("base", _file(_WEIGHTS), ("extract",)),
     Check("source", _file(_WEIGHTS), ("resize",)),
