@@ -94,16 +94,23 @@ def main(argv: Sequence[str] | None = None) -> None:
             case = {"character": name, "seed": seed, **facts}
             known = {(row["arm"], row["prompts"]) for row in measured if row["case"] == case}
             missing = [arm for arm in (QUICK if options.quick else ARMS) if arm not in known]
-            if not missing:
-                continue
-            started = time.monotonic()
-            rows = list(measure_character(name, seed, missing, options, backbone, judge))
-            measured += [{"case": case, **row} for row in rows]
-            write_json(store, measured)
-            print(f"{name} seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
-            alike = [row for row in measured if row["case"].keys() == case.keys()
-                     and all(row["case"][key] == facts[key] for key in facts)]
-            write_tables([row for row in alike if row["case"]["character"] in names], options)
+            if missing:
+                started = time.monotonic()
+                rows = list(measure_character(name, seed, missing, options, backbone, judge))
+                measured += [{"case": case, **row} for row in rows]
+                write_json(store, measured)
+                print(f"{name} seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
+                write_tables(_rows_of(names, facts, measured), options)
+    if rows := _rows_of(names, facts, measured):  # also if all of it was there already
+        write_tables(rows, options)
+
+
+def _rows_of(names: Sequence[str], facts: Mapping[str, Any],
+             measured: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What was measured of these characters with these facts, and with no others."""
+    keys = {"character", "seed", *facts}
+    return [row for row in measured if row["case"]["character"] in names and row["case"].keys() == keys
+            and all(row["case"][key] == facts[key] for key in facts)]
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -4,6 +4,7 @@ sampler."""
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
@@ -82,9 +83,9 @@ class Lineage:
     @classmethod
     def read(cls, picture: Path) -> Lineage:
         """The lineage of a picture. Raises UserError if its `.json` is missing or unreadable."""
-        path = picture.with_suffix(".json")
+        path = _lineage_file(picture)
         try:
-            return _read_lineage(path, path.stat().st_mtime_ns)
+            return _read_lineage(path, os.stat(path).st_mtime_ns)
         except OSError as error:
             raise UserError(f"cannot read {path}, which says where {picture.name} comes from: {error.strerror}. Delete "
                             "both to generate the image again.") from error
@@ -104,6 +105,11 @@ class Lineage:
     def asked_for(self) -> bool:
         """Whether a person asked for this very image, so that no plan has it and none may remove it."""
         return bool(self.again_of or self.repaired_from)
+
+
+@lru_cache(maxsize=65536)
+def _lineage_file(picture: Path) -> Path:
+    return picture.with_suffix(".json")
 
 
 @lru_cache(maxsize=65536)

@@ -33,6 +33,7 @@ from .picks import CandidateFacts, Pick, Picks
 from .project import ProjectRecord, crops_folder
 
 MANUAL, AUTO = "manual", "auto"
+UNDECIDED = Pick()
 REFERENCE = 0
 """Number of the round that holds the base model's own images."""
 
@@ -275,7 +276,7 @@ class Round:
     def _with_lineage(self) -> list[Path]:
         folder, start = self.candidates_folder, f"r{self.number}-"
         names = set(os.listdir(folder)) if folder.is_dir() else set()
-        return [folder / name for name in sorted(names)
+        return [_file_in(folder, name) for name in sorted(names)
                 if name.startswith(start) and name.endswith(".png") and f"{name[:-4]}.json" in names]
 
     @cached_property
@@ -298,7 +299,7 @@ class Round:
 
     def read_facts(self, path: Path, lineage: Lineage | None = None) -> CandidateFacts:
         lineage = lineage or Lineage.read(path)
-        earlier = replace(self._earlier[path].pick, state="") if path in self._earlier else Pick()
+        earlier = replace(self._earlier[path].pick, state="") if path in self._earlier else UNDECIDED
         return CandidateFacts(file_hash(path), (lineage.width, lineage.height), earlier)
 
     def read_decisions(self) -> Decisions:
@@ -332,6 +333,12 @@ class Round:
         for (axis, tag), wanted in quotas(views, count).items() if views else ():
             table.setdefault(axis, {})[tag] = wanted
         return table
+
+
+@lru_cache(maxsize=65536)
+def _file_in(folder: Path, name: str) -> Path:
+    """The path of a file. It is the same object each time, which knows its parts and its hash already."""
+    return folder / name
 
 
 @lru_cache(maxsize=8)

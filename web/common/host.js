@@ -111,7 +111,8 @@ export function whenPaletteChanges(act) {
 /** Whether the front end keeps the view of each workflow, and chooses one for a workflow that has none. */
 export const restoresViews = () => app.extensionManager?.setting?.get("Comfy.EnableWorkflowViewRestore") ?? false;
 
-/** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody ever has. */
+/** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody listens to it yet. The
+ * page has its socket before it loads extensions, so call this as soon as a file of the pack is loaded. */
 export function expectEvents() {
   for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
 }

@@ -1,13 +1,14 @@
 /** The routes of the gallery, and what the browser stores for it. Loading this module has no effect. */
 
 import { getJson, postJson } from "../common/api.js";
+import { unpackRound } from "./packed.js";
 
 /** Most bytes of a request that outlives its page; browsers refuse larger ones. */
 const OUTLIVING = 60_000;
 
 /** A round's candidates and picks, or null if there is no such project or round. */
-export const fetchCandidates = (project, round) =>
-  getJson("/lora_bootstrap/candidates", { project, round, or: "null" });
+export const fetchCandidates = async (project, round) =>
+  unpackRound(await getJson("/lora_bootstrap/candidates", { project, round, or: "null", packed: "1" }));
 
 /** Save picks, even if the page is closed meanwhile. Throws a Conflict if they were changed elsewhere since its
  * revision, Refused if the server will never accept them. */

@@ -30,10 +30,11 @@ const shown = new Set();
 
 const texts = new NodeTexts();
 
+expectEvents(); // now: a workflow may run while this page is loaded, and `setup` comes after all extensions
+
 app.registerExtension({
   name: "lora_bootstrap.page",
   setup() {
-    expectEvents();
     document.addEventListener("copy", copyPlainly);
     // the server gives a new tab its id with the first status, and a restarted one has forgotten all of them
     listen({ [EVENTS.status]: () => announce(), [EVENTS.back]: () => announce(true),

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from ....trainer.bootstrap.candidates import Lineage
+from ....trainer.bootstrap.curation.curate import Decision
 from ....trainer.bootstrap.notebook import Notebook
-from ....trainer.bootstrap.picks import Pick, Picks
+from ....trainer.bootstrap.picks import Picks
 from ....trainer.bootstrap.repairs import Wish, change_wishes, list_wished
 from ....trainer.bootstrap.rounds import Project, Round, SavedDecisions
 from ....trainer.bootstrap.status import project_status
@@ -25,6 +26,7 @@ from ....trainer.pictures.small_copies import STYLE, small_version
 from ....trainer.pictures.thumbnails import thumbnail
 from ... import paths
 from ...session import current_session
+from .packed import VERSION_DIGITS, Candidate, describe, pack
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
 
@@ -82,8 +84,8 @@ def _aims(round_: Round) -> list[str]:
     return [f"{title}: {text}" for title, text in texts.items() if text]
 
 
-def round_view(round_: Round) -> dict[str, Any]:
-    """The answer of the candidates route."""
+def round_view(round_: Round, packed: bool = False) -> dict[str, Any]:
+    """The answer of the candidates route; `packed` as in packed.py."""
     project, found, picks = round_.project, round_.read_decisions(), round_.picks
     saved = found.values or SavedDecisions(())
     crops = _crops(project, round_.number)
@@ -92,14 +94,16 @@ def round_view(round_: Round) -> dict[str, Any]:
     lineages = {**{path: Lineage.read(path) for path in round_.carried}, **drawn}
     twins = {name: number for number, group in enumerate(saved.twins) for name in group}
     wishes, unreadable = wishes_view(round_)
+    candidates = [_candidate(round_, path, lineage, found.decisions, picks, twins)
+                  for path, lineage in lineages.items()]
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
         "eye": saved.eye or "",
         "notes": [*_aims(round_), *saved.notes, *unread, *unreadable],
         "figures": saved.figures, "measured": list(saved.measured), "again": wishes,
         "crops": crops, "quotas": round_.quotas(max(0, target - len(crops)), lineages.values()),
-        "candidates": [_candidate(round_, path, lineage, found.decisions.get(path.stem), picks, twins)
-                       for path, lineage in lineages.items()],
+        **({"packed": pack(candidates)} if packed else
+           {"candidates": [_with_addresses(round_, candidate) for candidate in candidates]}),
         "history": [asdict(step) for step in picks.history]}
 
 
@@ -116,36 +120,28 @@ def _crops(project: Project, number: int) -> list[dict[str, Any]]:
         return []
     rows = []
     for sample in project.crops():
-        thumb, full = _addresses(project, number, sample.path.stem, file_hash(sample.path))
-        rows.append({"name": sample.path.stem, "caption": sample.caption, "thumb": thumb, "full": full})
+        addresses = _addresses(project, number, sample.path.stem, file_hash(sample.path)[:VERSION_DIGITS])
+        rows.append({"name": sample.path.stem, "caption": sample.caption, **addresses})
     return rows
 
 
-def _candidate(round_: Round, path: Path, lineage: Lineage, decision: Any, picks: Picks,
-               twins: Mapping[str, int]) -> dict[str, Any]:
+def _candidate(round_: Round, path: Path, lineage: Lineage, decisions: Mapping[str, Decision], picks: Picks,
+               twins: Mapping[str, int]) -> Candidate:
     facts, name = round_.read_facts(path, lineage), path.stem
-    pick = picks.of(name, facts)
-    thumb, full = _addresses(round_.project, round_.number, name, facts.content)
-    return {
-        "name": name, "round": lineage.round, "carried": lineage.round < round_.number,
-        "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
-        "scores": dict(decision.scores) if decision else {}, "twins": twins.get(name), "view": dict(lineage.view),
-        "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
-        "strength": lineage.strength, "curve": lineage.curve, "generator": lineage.generator,
-        "reference": lineage.reference, "width": lineage.width, "height": lineage.height,
-        "again_of": lineage.again_of, "repaired_from": lineage.repaired_from, "thumb": thumb, "full": full,
-        "pick": _plain(pick)}
+    return Candidate(name, lineage, decisions.get(name), picks.of(name, facts), lineage.round < round_.number,
+                     twins.get(name), facts.content)
 
 
-def _plain(pick: Pick) -> dict[str, Any]:
-    return {**vars(pick), "tags": None if pick.tags is None else list(pick.tags),
-            "crop": None if pick.crop is None else list(pick.crop)}
+def _with_addresses(round_: Round, candidate: Candidate) -> dict[str, Any]:
+    fields = describe(candidate)
+    version = fields.pop("version")
+    return {**fields, **_addresses(round_.project, round_.number, candidate.name, version)}
 
 
-def _addresses(project: Project, number: int, name: str, content: str) -> tuple[str, str]:
-    """(of the thumbnail, of the whole image), which change with the image's content."""
+def _addresses(project: Project, number: int, name: str, version: str) -> dict[str, str]:
+    """Those of the thumbnail and of the whole image, which change with the image's content."""
     start = f"/lora_bootstrap/candidate?project={quote_plus(project.name)}&round={number}&name={quote_plus(name)}"
-    return f"{start}&size=thumb&v={content[:10]}", f"{start}&v={content[:10]}"
+    return {"thumb": f"{start}&size=thumb&v={version}", "full": f"{start}&v={version}"}
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

@@ -51,6 +51,36 @@ def test_a_round_is_told_before_it_was_curated(project, names):
     assert (row["width"], row["height"]) == (64, 64) and row["tags"][:2] == ["zqx", "1girl"]
 
 
+def test_a_packed_round_says_the_same_in_fewer_bytes(project, names):
+    curate_round(project.round(1), wanted=5, size=(64, 64), reference=None, eye=None)
+    ask(post(0, {names[0]: {"tags": ["zqx", "a new word"], "flip": True}, names[-1]: {"state": "keep"}}))
+    (_, plain), (_, told) = ask(get(), get(packed="1"))
+    packed = told.pop("packed")
+    words, columns = packed["words"], packed["columns"]
+    in_words = {"prompt": lambda places: ", ".join(words[place] for place in places),
+                "tags": lambda places: [words[place] for place in places], "reason": words.__getitem__,
+                "view": lambda places: {axis: words[place] for axis, place in places.items()}}
+
+    def read(row):
+        found = {name: column["each"][row] if "each" in column else column["rows"].get(str(row), column["usual"])
+                 for name, column in columns.items()}
+        found |= {name: change(found[name]) for name, change in in_words.items()}
+        start = f"/lora_bootstrap/candidate?project=zqx&round=1&name={found['name']}"
+        version = found.pop("version")
+        return {**found, "thumb": f"{start}&size=thumb&v={version}", "full": f"{start}&v={version}"}
+
+    candidates = plain.pop("candidates")
+    assert [read(row) for row in range(packed["count"])] == candidates and told == plain
+    assert "each" in columns["name"] and columns["width"] == {"usual": 64, "rows": {}} and len(words) == len(set(words))
+    assert 2 * len(json.dumps(packed)) < len(json.dumps(candidates))
+
+
+def test_a_packed_round_without_candidates_is_empty(host):
+    draw_project(paths.projects_root())
+    ((_, told),) = ask(get(packed="1"))
+    assert told["packed"] == {"count": 0, "words": [], "columns": {}}
+
+
 def test_what_curation_found_is_told(project):
     curate_round(project.round(1), wanted=5, size=(64, 64), reference=None, eye=None)
     ((_, told),) = ask(get())

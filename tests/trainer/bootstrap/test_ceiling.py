@@ -1,6 +1,7 @@
 """The table of bench/bootstrap.py: whom it is measured on, what the ceiling is trained on, and the shares of it."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from lora_bootstrap.bench.ceiling import drawn_dataset, planned_views, share_tab
 from lora_bootstrap.bench.characters import NEW, draw_characters
 from lora_bootstrap.sandbox.world import HELD_OUT, SIGNATURE_COLORS, SIGNATURE_KINDS, Scene, draw, is_held_out
 from lora_bootstrap.trainer.captions.tags import join_tags, split_tags
+from lora_bootstrap.trainer.common.files import write_json
 from lora_bootstrap.trainer.pictures.images import pixel_hash
 
 from ...helpers.drawn_project import AKANE, draw_project
@@ -49,6 +51,20 @@ def test_a_loop_with_other_settings_is_another_case_in_a_project_of_its_own(tmp_
     config = changed[1]
     assert (config.style_on, config.curation.mark_weight, config.candidate_strengths) == ("marks", 1.0, (1.2,))
     assert config.name != plain[1].name
+
+
+def test_the_table_of_what_was_measured_is_written_without_measuring_again(tmp_path, monkeypatch):
+    backbone, written = SimpleNamespace(fingerprint="f" * 64), []
+    monkeypatch.setattr(bootstrap, "load_backbone", lambda _: backbone)
+    monkeypatch.setattr(bootstrap, "load_judge", lambda: None)
+    monkeypatch.setattr(bootstrap, "write_tables", lambda rows, _: written.append(rows))
+    facts = {"views": 48, "candidates": [48, 96], "style_settings": {}, "character_settings": {}, "base": "f" * 64}
+    known = [{**row(name, arm, 0.8, 0.2, 0.9), "case": {"character": name, "seed": 0, **facts}}
+             for name in ("haru", "yuki") for arm in ("40", "40 drawn")]
+    elsewhere = [{**one, "case": {**one["case"], "style_on": "marks"}} for one in known]
+    write_json(tmp_path / "measured.json", known + elsewhere)
+    bootstrap.main(["--quick", "--seeds", "1", "--only", "haru", "yuki", "--work", str(tmp_path)])
+    assert written == [known]
 
 
 def row(character, arm, identity, signature, prompt, prompts="trigger"):

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.config import CurationSettings
+from lora_bootstrap.trainer.bootstrap.curation import gates
 from lora_bootstrap.trainer.bootstrap.curation.curate import Candidate, curate
 from lora_bootstrap.trainer.bootstrap.curation.gates import match_to_crops, measure_edits, refuse_edits
 from lora_bootstrap.trainer.bootstrap.curation.round_figures import RoundFigures, alarm, round_figures
@@ -394,6 +395,19 @@ def test_faces_of_a_photograph_are_compared_and_never_from_behind(candidates, dr
     assert ["face_likeness" in decision.scores for decision in curation.decisions] == [False, True, False]
     plain = curate(few, pixels, anchors[:1], count=2, eye=HairEye())
     assert not any("face_likeness" in decision.scores for decision in plain.decisions)
+
+
+def test_the_face_in_an_image_is_looked_for_once(candidates, drawings, anchors, tmp_path, monkeypatch):
+    looked, find = [], gates.find_face
+    monkeypatch.setattr(gates, "find_face", lambda image: looked.append(image) or find(image))
+    plain = gates.face_likeness(candidates[:3], drawings[:3], anchors[:2], HairEye())[0]
+    looked.clear()
+    for count in (2, 3, 3):
+        with remember_figures(tmp_path / "figures"):
+            again = gates.face_likeness(candidates[:count], drawings[:count], anchors[:2], HairEye())[0]
+    shown = sum("from behind" not in one.prompt.tags for one in candidates[:3])
+    assert len(looked) == 2 + shown > 3  # the crops and each image that shows a face
+    assert torch.equal(again.nan_to_num(-1), plain.nan_to_num(-1))
 
 
 def test_settings_that_earlier_versions_did_not_have_leave_their_decisions_valid():

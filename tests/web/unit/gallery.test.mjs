@@ -10,6 +10,7 @@ const { readDrawing } = await import("../../../web/gallery/drawing.js");
 const { figuresParts, quotaWords } = await import("../../../web/gallery/facts.js");
 const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stackSteps, toDo } =
   await import("../../../web/gallery/picks.js");
+const { unpackRound } = await import("../../../web/gallery/packed.js");
 const { GalleryStore } = await import("../../../web/gallery/store.js");
 
 // -- what counts ----------------------------------------------------------------------------------------------------
@@ -45,6 +46,26 @@ test("several generators are counted by what is kept of each, and found by the f
   assert.deepEqual([generatorRows(all.slice(2), []), generatorRows([all[3]], [])], [[], []]);
   const found = (text) => filterCandidates(all, text, () => pick(), "manual").map(({ name }) => name);
   assert.deepEqual([found('"qwen-edit"'), found('"sdxl · akane"'), found("2-face")], [["a", "c"], ["b"], ["a"]]);
+});
+
+test("columns of a round are read as each candidate by itself, with the addresses of its images", () => {
+  const words = ["a", "from side", "from behind", "not measured yet", "pick 1 of 2"];
+  const columns = {
+    name: { each: ["r1-000", "r1-00 1"] }, reason: { usual: 3, rows: { 1: 4 } }, view: { each: [{ angle: 1 }, { angle: 2 }] },
+    prompt: { each: [[0, 1], [0, 2]] }, tags: { usual: [0, 1], rows: { 1: [2] } }, lora: { usual: "s", rows: {} },
+    version: { each: ["aa", "bb"] }, pick: { usual: { state: "" }, rows: { 1: { state: "keep" } } },
+  };
+  const read = unpackRound({ project: "a&b", round: 2, target: 4, packed: { count: 2, words, columns } });
+  const address = "/lora_bootstrap/candidate?project=a%26b&round=2";
+  assert.deepEqual(read, { project: "a&b", round: 2, target: 4, candidates: [
+    { name: "r1-000", reason: "not measured yet", view: { angle: "from side" }, prompt: "a, from side",
+      tags: ["a", "from side"], lora: "s", version: "aa", pick: { state: "" },
+      thumb: `${address}&name=r1-000&size=thumb&v=aa`, full: `${address}&name=r1-000&v=aa` },
+    { name: "r1-00 1", reason: "pick 1 of 2", view: { angle: "from behind" }, prompt: "a, from behind",
+      tags: ["from behind"], lora: "s", version: "bb", pick: { state: "keep" },
+      thumb: `${address}&name=r1-00%201&size=thumb&v=bb`, full: `${address}&name=r1-00%201&v=bb` }] });
+  const empty = { project: "p", round: 1, packed: { count: 0, words: [], columns: {} } };
+  assert.deepEqual([unpackRound(null), unpackRound(empty)], [null, { project: "p", round: 1, candidates: [] }]);
 });
 
 test("the next thing to do is told", () => {

@@ -4,12 +4,15 @@ import test from "node:test";
 import "./host_stub.mjs";
 
 const root = { id: "w", nodes: [], subgraphs: new Map() };
-const [app, api] = [{ graph: root }, { addEventListener() {} }];
+const heard = [];
+const [app, api] = [{ graph: root }, { addEventListener: (name) => heard.push(name) }];
 Object.assign(globalThis, { lbTestsApp: app, lbTestsApi: api });
 app.registerExtension = (given) => {
   app.page = given;
 };
 await import("../../../web/page/extension.js");
+const heardAtOnce = [...heard];
+const { EVENTS } = await import("../../../web/common/host.js");
 const { rememberOnNode, shrinkLinked } = await import("../../../web/common/mount.js");
 
 const { nodeOf, toShowAgain } = await import("../../../web/page/last_runs.js");
@@ -21,6 +24,12 @@ const inner = { id: 5, comfyClass: "LoraBootstrap_StrengthGrid", widgets: [] };
 const graph = { nodes: [audit, { id: 12, subgraph: { nodes: [inner] } }] };
 const run = (values = {}) => ({
   node: "7", kind: "LoraBootstrap_AuditDataset", values: { folder: "akane", resolution: 0 }, text: "20 images", ...values });
+
+test("every event of the pack is known once the file is loaded, before `setup`", () => {
+  const own = Object.values(EVENTS).filter((name) => name.startsWith("lora_bootstrap."));
+  assert.deepEqual(heardAtOnce.sort(), own.sort());
+  assert.ok(own.length > 4);
+});
 
 test("after a reload a node shows what it showed in the last run, and says that it is of that run", () => {
   assert.deepEqual(toShowAgain(graph, [run({ told: { dataset: "x" } })]), [

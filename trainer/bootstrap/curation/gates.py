@@ -21,6 +21,7 @@ from ...captions.views import OWN, ViewPrompt
 from ...datasets.retouch import lab_statistics, match_colours
 from ...measures.eyes import Likeness
 from ...measures.likeness import leave_one_out, likeness_to
+from ...measures.remembered import per_image
 from ...measures.subject import (
     Subject,
     colour_shift,
@@ -185,8 +186,13 @@ def face_likeness(candidates: Sequence[Drawn], pixels: Tensor, anchors: Tensor,
 def _faces(pixels: Tensor) -> Tensor:
     """The face of each image, at the images' size; the whole image if it is too small for a crop."""
     size = pixels.shape[-1], pixels.shape[-2]
-    faces = []
-    for picture in map(to_image, pixels):
-        box = find_face(picture)
-        faces.append(to_tensor((picture.crop(box) if box else picture).resize(size)))
-    return torch.stack(faces)
+    pictures, boxes = map(to_image, pixels), face_boxes(pixels).int().tolist()
+    return torch.stack([to_tensor((picture.crop(box) if any(box) else picture).resize(size))
+                        for picture, box in zip(pictures, boxes, strict=True)])
+
+
+@per_image
+def face_boxes(pixels: Tensor) -> Tensor:
+    """[B, 4]: the box (left, top, right, bottom) of each image's face in pixels; zeros if the image is too small."""
+    boxes = [find_face(picture) or (0, 0, 0, 0) for picture in map(to_image, pixels)]
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
