@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from lora_bootstrap.trainer.common.errors import UserError
@@ -17,7 +17,6 @@ from lora_bootstrap.trainer.training.events import CheckpointSaved, Finished, Pr
 from lora_bootstrap.trainer.training.loop import train
 from lora_bootstrap.trainer.training.optimizers import build_optimizer
 from lora_bootstrap.trainer.training.presets import preset_config
-from lora_bootstrap.trainer.training.trained.model_file import model_path, save_model
 from lora_bootstrap.trainer.training.trained.on_arrival import OnArrival
 
 CPU = torch.device("cpu")
@@ -98,16 +97,6 @@ def test_gradients_of_several_batches_are_applied_together(tiny_backbone, datase
         tiny_backbone, dataset, tmp_path, config(name=f"of{steps}", steps=1, accumulation_steps=steps))
         if isinstance(event, StepDone)] for steps in (1, 2)}
     assert 0 < norms[2][0] != norms[1][0] > 0
-
-
-def test_a_whole_model_is_found_again_and_takes_no_other_models_place(tmp_path):
-    first, second = (tmp_path / "loras" / run / "whole.safetensors" for run in ("renamed", "whole"))
-    for number, path in enumerate((first, second)):
-        path.parent.mkdir(parents=True)
-        save_file({"unet.diff": torch.full((2,), float(number))}, path)
-        save_model(model_path(path), {"weight": torch.zeros(2)}, path)
-    assert [model_path(path).name for path in (first, second)] == ["whole.safetensors", "whole-2.safetensors"]
-    assert len(list((tmp_path / "diffusion_models").iterdir())) == 2
 
 
 @pytest.mark.parametrize("settings, word", [

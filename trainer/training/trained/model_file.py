@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ...common.files import make_folder
-from ...common.new_files import numbered
 from ...lora.difference import METHOD
 from ...lora.hashes import tensor_hash, write_hashed
 from ...lora.tensors import Source, TensorFile
@@ -23,10 +22,8 @@ _ARCHITECTURE = "modelspec.architecture"
 
 
 def model_path(difference: Path) -> Path:
-    """Where the whole model of a run's file <root>/<run>/<file> is, or goes: never over another file, such as the model
-    of a run that had this name before."""
-    wanted = difference.parent.parent.parent / FOLDER / difference.name
-    return next(path for path in numbered(wanted) if not path.exists() or is_made_from(path, difference))
+    """Where the whole model of a run's file <root>/<run>/<file> goes."""
+    return difference.parent.parent.parent / FOLDER / difference.name
 
 
 def is_made_from(path: Path, difference: Path) -> bool:
