@@ -130,6 +130,7 @@ def count_published(shape: Shape, config: TrainConfig, precision: str, recompute
                 "config": {name: config.to_dict()[name] for name in ("adapter", "precision")}, "recompute": recompute,
                 **({"method": FULL, "batches": config.accumulation_steps} if config.method == FULL else {}),
                 **({"preservation": config.preservation.every} if config.preservation.weight else {}),
+                **({"average": True} if config.optimizer.ema_decay else {}),
                 "side": config.data.resolution, "batch": config.data.batch_size, "optimizer": config.optimizer.name}
     some = 0 < recompute < 1
     limit = SECONDS if some and seconds is None else seconds

@@ -207,6 +207,10 @@ class TrainConfig:
         check(OPTIMIZERS[self.optimizer.name].alone, "optimizer", self.optimizer.name,
               f"{', '.join(name for name, row in OPTIMIZERS.items() if row.alone)} in a fine-tune: others need the "
               "gradients of all weights at once")
+        plain = AdapterConfig()
+        for name in ("kind", "rank_stabilized", "lokr_factor", "block_ranks"):
+            value, usual = getattr(self.adapter, name), getattr(plain, name)
+            check(value == usual, f"adapter.{name}", value, f"{usual!r} in a fine-tune, which has no adapters")
         for name, value in (("adapter.text_encoder", self.adapter.text_encoder), ("compile", self.compile)):
             check(not value, name, value, "off in a fine-tune, which trains the network's own weights only")
         for name in ("max_norm", "ema_decay"):

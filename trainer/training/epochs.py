@@ -40,21 +40,24 @@ class Epoch:
 
     @classmethod
     def of(cls, dataset: Dataset, config: TrainConfig, bucket_step: int) -> Epoch:
-        """Raises UserError if no image can be trained on."""
+        """Raises UserError if none of the images, or none of the regularisation images, can be trained on."""
         data = config.data
         buckets = make_buckets(data.resolution, bucket_step)
         kept: list[tuple[Sample, Size]] = []
-        left_out: list[str] = []
+        left_out: list[tuple[Sample, str]] = []
         for sample in dataset.samples:
             try:
                 kept.append((sample, assign_bucket(sample.size, buckets, data.upscale, bucket_step)))
             except UserError as error:
-                left_out.append(f"{sample.path.name} is left out: {error}")
-        if left_out and not kept:
-            raise UserError(f"no image can be trained on: {left_out[0]}")
+                left_out.append((sample, f"{sample.path.name} is left out: {error}"))
+        for sample, reason in left_out:
+            if all(other.regularisation is not sample.regularisation for other, _ in kept):
+                noun = "regularisation image" if sample.regularisation else "image"
+                raise UserError(f"no {noun} can be trained on: {reason}")
         samples, sizes = tuple(sample for sample, _ in kept), tuple(size for _, size in kept)
         plan = plan_batches(samples, sizes, config)
-        return cls(samples, sizes, tuple(left_out), plan, data.batch_size, config.accumulation_steps)
+        reasons = tuple(reason for _, reason in left_out)
+        return cls(samples, sizes, reasons, plan, data.batch_size, config.accumulation_steps)
 
     @property
     def repeats(self) -> list[int]:

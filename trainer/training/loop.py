@@ -199,6 +199,8 @@ class _Session:
             sum(p.numel() for p in self.trained.parameters), found.adapted, found.linear,
         )
         yield from self._prove(prove_coverage(found))
+        if self.step and self.images.ends_epoch(self.step):  # the run may have been cancelled before they were judged
+            yield from self.images.after_step(self.step)
         yield from self._prepare()
         if self.config.fit_memory and self.backbone.recompute > self.run.recomputed:  # counted since RunStarted
             self.run.save_recomputed(self.backbone.recompute)
@@ -359,7 +361,8 @@ class _Session:
 
     @torch.no_grad()
     def base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
-        """What the base alone predicts for the same latents and captions, with its own text encoder."""
+        """What the base predicts for the same latents and captions, with its own text encoder, and with the LoRAs
+        beside the training as far as they are on in this step."""
         with self._without_adapters():
             return self.predict(noisy, t, batch)
 

@@ -54,6 +54,8 @@ class OptimizerConfig:
         check(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "from 0 (off) to below 1")
         check(not (self.ema_decay and OPTIMIZERS[self.name].averages), "ema_decay", self.ema_decay,
               f"0 with optimizer {self.name}, which averages its weights itself")
+        check(not (self.max_norm and OPTIMIZERS[self.name].averages), "max_norm", self.max_norm,
+              f"0 with optimizer {self.name}, which saves an average that the limit does not reach")
 
 
 @dataclass(frozen=True)

@@ -258,6 +258,15 @@ def test_a_fine_tune_of_sdxl_is_predicted_to_fit_a_card_of_twelve_gigabytes(tmp_
     assert found.needed <= 12 * GIB
 
 
+def test_a_count_without_a_moving_average_is_not_the_answer_for_one_with_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr("lora_bootstrap.trainer.memory.plan.cached", lambda question, count: asked.append(question))
+    for decay in (0.0, 0.99):
+        count_published(find_base("sandbox").shape, preset_config(FAMILIES["sandbox"], "character", {
+            "optimizer.ema_decay": decay}), "bf16")
+    assert asked[0] != asked[1]
+
+
 def test_a_fine_tune_of_several_batches_a_step_holds_all_gradients(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     one, two = (count_published(find_base("sandbox").shape, preset_config(FAMILIES["sandbox"], "character", {

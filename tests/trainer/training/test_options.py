@@ -189,6 +189,7 @@ def test_a_file_says_of_what_it_is_an_average(tiny_backbone, dataset, tmp_path):
     ({"method": "full", "optimizer.name": "adafactor", "optimizer.ema_decay": 0.9}, "ema_decay .*0 in a fine-tune"),
     ({"method": "full", "optimizer.name": "adafactor", "optimizer.max_norm": 1.0}, "max_norm .*0 in a fine-tune"),
     ({"adapter.kind": "loha", "optimizer.max_norm": 1.0}, "max_norm .*0 for adapter.kind loha"),
+    ({"optimizer.name": "adamw_schedule_free", "optimizer.max_norm": 1.0}, "max_norm .*the limit does not reach"),
     ({"optimizer.ema_decay": 1.0}, "ema_decay"), ({"objective.min_timestep": 0.5, "objective.max_timestep": 0.5},
                                                   "max_timestep .*above min_timestep"),
     ({"objective.loss": "l3"}, "unknown loss 'l3'. Valid: huber"), ({"objective.huber_delta": 0.0}, "huber_delta")])

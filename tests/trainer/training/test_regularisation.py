@@ -6,6 +6,7 @@ import pytest
 
 from lora_bootstrap.trainer.audits.checks import caption_findings, regularisation_findings
 from lora_bootstrap.trainer.common.cache_folder import SharedCache
+from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.datasets.recorded import read_images
@@ -50,6 +51,13 @@ def test_regularisation_doubles_the_steps_of_an_epoch_and_of_a_preset(dataset, c
     plain, doubled = (plan_training(family, "character", {"data.upscale": True}, dataset, regularisation=images).config
                       for images in (None, classes))
     assert doubled.steps == 2 * plain.steps
+
+
+def test_regularisation_images_of_which_none_can_be_used_are_refused(dataset, tmp_path):
+    make_dataset(tmp_path / "small", count=2, size=16)
+    small = as_regularisation(load_folder(tmp_path / "small"))
+    with pytest.raises(UserError, match="no regularisation image can be trained on: disc0.png is left out: "):
+        Epoch.of(dataset.concat(small), short_config(), 16)
 
 
 def test_a_run_knows_its_regularisation_images(tiny_backbone, dataset, classes, tmp_path):

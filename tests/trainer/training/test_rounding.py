@@ -98,6 +98,14 @@ def test_a_step_whose_figures_are_not_finite_changes_no_bit():
     assert all(torch.equal(value, optimizer.state[weights[0]][name]) for name, value in kept.items())
 
 
+def test_what_is_in_float32_among_weights_in_bf16_is_not_rounded():
+    weights = [torch.nn.Parameter(torch.ones(4, dtype=dtype)) for dtype in (torch.bfloat16, torch.float32)]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    RoundedAdamW(weights, lr=1e-4, weight_decay=0.0).step()
+    torch.testing.assert_close((weights[1] - 1).abs().detach(), torch.full((4,), 1e-4), rtol=1e-2, atol=0)
+
+
 def test_only_the_optimizer_in_bf16_trains_weights_in_bf16(tiny_backbone):
     from lora_bootstrap.trainer.training.config import AdapterConfig
 

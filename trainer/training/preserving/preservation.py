@@ -1,8 +1,9 @@
 """Preservation without regularisation images: where the trigger is missing, the network is held to the base.
 
 As in the "differential output preservation" of ai-toolkit: for the same noisy latents, but a prompt of the class, the
-loss is the squared distance to what the base itself predicts. It has a backward pass of its own, after the others of
-the step, so the memory of a step does not grow.
+loss is the squared distance to what the base itself predicts, together with the LoRAs that are beside the training in
+that step. It has a backward pass of its own, after the others of the step, so the memory of a LoRA's step does not
+grow; a fine-tune holds all its gradients in between.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Predictor(Protocol):
         """What the network as it is trained predicts."""
 
     def base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
-        """What it predicts without what is trained; no gradients."""
+        """What it predicts without what is trained, but with the LoRAs beside it; no gradients."""
 
 
 class Preservation:

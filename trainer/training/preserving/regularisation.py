@@ -43,8 +43,7 @@ class AlternatingPlan:
 
 def plan_batches(samples: Sequence[Sample], buckets: Sequence[Size], config: TrainConfig
                  ) -> BatchPlan | AlternatingPlan:
-    """Which samples make up which batch. Raises UserError if there is nothing to train on, or if none of the
-    regularisation images can be used."""
+    """Which samples make up which batch. Raises UserError if none of the samples of a kind has repeats."""
     if any(sample.regularisation for sample in samples):
         return AlternatingPlan(samples, buckets, config)
     return BatchPlan(buckets, [sample.repeats for sample in samples], config.data.batch_size, config.seed)

@@ -83,7 +83,10 @@ class RoundedAdamW(torch.optim.Optimizer):
               grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None), amsgrad=False,
               beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"],
               maximize=False)
-        torch._foreach_copy_(held, _split(round_to_bf16(flat, generator), held))
+        pairs = zip(held, wide, _split(round_to_bf16(flat, generator), held), strict=True)
+        # among weights in bf16, a DoRA's magnitudes are in float32
+        torch._foreach_copy_(held, [rounded if tensor.dtype == torch.bfloat16 else exact
+                                    for tensor, exact, rounded in pairs])
 
     def _state_of(self, parameter: Tensor) -> dict[str, Any]:
         state = self.state[parameter]

@@ -28,7 +28,7 @@ from ..metadata import LINEAGE, WEIGHTS
 from ..runs import Run
 
 _OF_ONE_STEP = ("ss_steps", "ss_epoch")
-"""Metadata that an average has none of: without it, a sweep names it by its file."""
+"""Metadata of a single step, which an average does not have. Without it, a sweep names the average by its file."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def _mean(files: Sequence[TensorFile], key: str) -> Tensor:
 
 def _parents_of(path: Path) -> Any:
     try:
-        return read_table(TensorFile(path).metadata, LINEAGE).get("average")
+        file = TensorFile(path)
+        file.close()
+        return read_table(file.metadata, LINEAGE).get("average")
     except UserError:
         return None
 

@@ -11,7 +11,6 @@ Lines of steps that a resumed run takes again are dropped, as in metrics.jsonl.
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...common.files import atomic_write, plain_errors
+from ..runs import is_measured
 
 FILE = "image_losses.jsonl"
 MOST_BYTES = 2**30
-"""A larger file is no run's."""
+"""A larger file is not a run's, and is not read."""
 _DIGITS = 5
 
 
@@ -132,7 +132,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         for text in file:
             with suppress(ValueError, RecursionError):
                 line = json.loads(text.decode(errors="replace"))
-                if isinstance(line, dict) and ("images" in line or type(line.get("step")) is int):
+                if isinstance(line, dict) and type(line.get("step", 0 if "images" in line else None)) is int:
                     yield line
 
 
@@ -149,7 +149,7 @@ def _read_line(line: dict[str, Any], table: LossTable) -> None:
 
 def _is_draw(row: Any, images: int) -> bool:
     return (isinstance(row, list) and len(row) == 3 and _is_image(row[0], images)
-            and all(type(value) in (int, float) and math.isfinite(value) for value in row[1:]))
+            and all(type(value) in (int, float) and is_measured(value) for value in row[1:]))
 
 
 def _is_image(value: Any, images: int) -> bool:

@@ -88,9 +88,9 @@ def describe_outlier(outlier: Outlier) -> str:
 def word_outliers(run: Path) -> list[str]:
     """A line for each outlier of the run in a folder, as its training says it, and whether it was set aside."""
     table = read_losses_by_image(run)
-    aside = {table.names[image]: step for image, step in table.set_aside.items()}
     return [f"{outlier.name}: {describe_outlier(outlier)}"
-            + (f" It was set aside after step {aside[outlier.name]}." if outlier.name in aside else "")
+            + (f" It was set aside after step {table.set_aside[outlier.image]}." if outlier.image in table.set_aside
+               else "")
             for outlier in find_outliers(table)]
 
 

@@ -15,11 +15,10 @@ from .image_losses import LossDraw, LossFile
 from .outliers import EASY, Outlier, describe_outlier, find_outliers
 
 MOST_ASIDE = 0.2
-"""Share of the images that may be set aside: where more are outliers, it is the others that are few."""
-
-
+"""Share of the images that may be set aside. If more are outliers, they are not the exception."""
 _CHECKS = 10
-"""Every epoch is checked up to twice as many, then every second, and so on: later ones bring little that is new."""
+"""Until twice this epoch, images are judged after every epoch; then after every second, and so on, because later draws
+say little that is new."""
 
 
 class ImageWatch:
@@ -66,7 +65,8 @@ class ImageWatch:
                                   if draw.caption and not self._feed.samples[draw.sample].regularisation])
 
     def after_step(self, step: int) -> Events:
-        """At the end of an epoch, set outliers aside if data.set_aside_outliers is on. All steps must be recorded."""
+        """At the end of an epoch, set outliers aside if data.set_aside_outliers is on. All steps must be recorded. A
+        second call after the same step changes nothing."""
         assert self.file, "the watch is open"
         table = self.file.table
         found = [outlier for outlier in find_outliers(table) if outlier.why != EASY]

@@ -4,8 +4,15 @@ import random
 
 import pytest
 
-from lora_bootstrap.trainer.training.watched.image_losses import LossDraw, LossTable
-from lora_bootstrap.trainer.training.watched.outliers import EASY, HARD, MISFIT, describe_outlier, find_outliers
+from lora_bootstrap.trainer.training.watched.image_losses import LossDraw, LossFile, LossTable
+from lora_bootstrap.trainer.training.watched.outliers import (
+    EASY,
+    HARD,
+    MISFIT,
+    describe_outlier,
+    find_outliers,
+    word_outliers,
+)
 
 
 def drawn(images=16, steps=200, batch=8, seed=0, detail=0.2, factor=lambda image, t: 1.0):
@@ -59,3 +66,14 @@ def test_a_few_draws_say_nothing():
 
 def test_a_loss_of_zero_is_left_out_instead_of_failing():
     assert find_outliers(drawn(factor=lambda image, t: 0.0)) == []
+
+
+def test_of_two_images_of_one_name_only_the_one_set_aside_is_said_to_be(tmp_path):
+    table = drawn(factor=lambda image, t: 2.5 if image == 3 else 1.0)
+    file = LossFile(tmp_path, ["same.png" if image in (2, 3) else name for image, name in enumerate(table.names)], 0)
+    for step, *draw in zip(table.steps, table.images, table.times, table.losses, strict=True):
+        file.add(step, [LossDraw(*draw)])
+    file.set_aside(200, [2])
+    file.close()
+    (line,) = word_outliers(tmp_path)
+    assert line.startswith("same.png: its loss at ") and "set aside" not in line

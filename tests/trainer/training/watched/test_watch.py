@@ -1,6 +1,7 @@
 """A run records the loss of each image, resumes exactly, names outliers, and sets them aside if it is asked to."""
 
 import json
+from contextlib import closing
 
 import pytest
 import torch
@@ -90,10 +91,13 @@ def test_an_outlier_set_aside_is_not_drawn_again_and_a_resumed_run_agrees(
     assert 0 < max(drawn) <= since < 8 and len(table) == 16, "another image takes its place"
 
     run(tiny_backbone, dataset, tmp_path / "resumed", config, stop_at=since + 1)
-    run(tiny_backbone, dataset, tmp_path / "resumed", config)
-    assert lines(tmp_path / "resumed") == lines(tmp_path / "whole")
-    whole, resumed = (load_file(tmp_path / name / "watched" / "watched.safetensors") for name in ("whole", "resumed"))
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    with closing(train(tiny_backbone, dataset, config, tmp_path / "cancelled")) as events:
+        next(event for event in events if isinstance(event, StepDone) and event.step == since)
+    for name in ("resumed", "cancelled"):  # the latter before its images were judged
+        run(tiny_backbone, dataset, tmp_path / name, config)
+        assert lines(tmp_path / name) == lines(tmp_path / "whole"), name
+        whole, again = (load_file(tmp_path / folder / "watched" / "watched.safetensors") for folder in ("whole", name))
+        assert all(torch.equal(whole[key], again[key]) for key in whole), name
 
 
 def test_runs_of_earlier_versions_keep_their_keys():
@@ -108,7 +112,8 @@ def test_damaged_lines_cost_only_themselves(tmp_path):
     file.close()
     with open(tmp_path / FILE, "a") as text:
         text.write('{"step":2,"draws":[[5,0.5,1],[1,"x",1],[1,0.5,NaN],[1,0.5,0.125]]}\nnothing\n{"step":3,"draws":7}\n'
-                   '{"step":4,"set_aside":[1,9]}\n')
+                   '{"step":4,"set_aside":[1,9]}\n' f'{{"step":4,"draws":[[1,0.5,1{"0" * 400}]]}}\n'
+                   '{"step":"x","images":["a.png"]}\n')
     table = read_losses_by_image(tmp_path)
     assert list(table.losses) == [0.25, 0.125] and table.set_aside == {1: 4}
     assert len(LossFile(tmp_path, ["other.png"], 4).table) == 0, "the file of other images is begun anew"
