@@ -94,9 +94,9 @@ def _what(facts: Facts) -> list[str]:
 def _gallery(facts: Facts) -> list[str]:
     lines = []
     for preview in facts.previews:
-        lines += [f"![{escaped(preview.prompt)}]({preview.place})", "",
-                  f"{as_code(preview.prompt)}, strength {preview.strength:g}"
-                  + ("" if preview.seed is None else f", seed {preview.seed}"), ""]
+        seed = "" if preview.seed is None else f"seed {preview.seed}"
+        told = filter(None, (as_code(preview.prompt), f"strength {preview.strength:g}", seed))
+        lines += [f"![{escaped(preview.prompt)}]({preview.place})", "", ", ".join(told), ""]
     return lines[:-1]
 
 

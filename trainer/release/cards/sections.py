@@ -64,6 +64,8 @@ def dataset_lines(facts: Facts) -> list[str]:
     lines = [f"{count_noun(len(trained), 'image')}" + (
         f", {repeated} with repeats" if repeated != len(trained) else "") + (
         f"; {count_noun(held, 'image')} held back for validation" if held else "") + "."]
+    if facts.source.regularisation:
+        lines.append(f"{count_noun(facts.source.regularisation, 'regularisation image')} beside them.")
     for axis in dataset_axes(facts.source):
         lines.append(f"{axis.title}: " + ", ".join(f"{bar.name} {bar.pictures}" for bar in axis.bars if bar.pictures)
                      + (f", not named {axis.unsaid}" if axis.unsaid else "") + ".")
