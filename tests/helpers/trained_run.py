@@ -27,12 +27,13 @@ PROMPTS = ("akane, front view, full body", "akane, front view, close-up, smile",
            "akane, from side, upper body", "akane, front view, full body, grass")
 
 
-def write_trained(output: Path, name: str = "akane", kind: str = "character", steps=(50, 100), factors=None):
+def write_trained(output: Path, name: str = "akane", kind: str = "character", steps=(50, 100), factors=None,
+                  **settings):
     """A finished run with a checkpoint and its final file, in output/loras."""
     config = TrainConfig().replace(**{
         "name": name, "kind": kind, "steps": steps[-1], "data.trigger": "akane", "preview_every": 10,
         "preview_prompts": ("akane, Aunt Mary's house",), "preservation.weight": 1.0,
-        "preservation.prompt": "uncle Bob"})
+        "preservation.prompt": "uncle Bob", **settings})
     lineage = {"base": "b" * 64, "dataset": "d" * 64, "folder": "/home/jane/holiday_2019",
                "beside": [{"name": "clients/acme/inks", "tensors": "e" * 64, "strength": 0.5}],
                "model_loras": ["clients/acme/paper.safetensors at 0.8"],

@@ -12,11 +12,11 @@ from ..common.names import name_from
 from ..datasets.recorded import RecordedImage, read_images
 from ..lora.hashes import check_weights, tensor_hash
 from ..lora.layers import read_header
-from ..lora.metadata import read_count, read_texts
+from ..lora.metadata import read_count, read_table, read_texts
 from ..models.families import FAMILIES, Family
 from ..stacks.stack import file_role
 from ..sweeps.score import validation_of
-from ..training.config import FULL
+from ..training.config import DORA, FULL, LORA
 from ..training.runs import Run, latest_checkpoint, read_run
 from .texts import fold_prompt
 
@@ -54,6 +54,13 @@ class Source:
     @property
     def step(self) -> int | None:
         return read_count(self.metadata, "ss_steps")
+
+    @property
+    def adapter(self) -> str:
+        """The kind of adapter by its network arguments: one of ADAPTER_KINDS, or another algorithm of LyCORIS."""
+        args = read_table(self.metadata, "ss_network_args")
+        algorithm = str(args.get("algo", LORA)).lower()
+        return DORA if algorithm in (LORA, "locon") and str(args.get("dora_wd")).lower() == "true" else algorithm
 
     @property
     def base_hash(self) -> str:

@@ -36,6 +36,8 @@ def training_rows(facts: Facts) -> list[tuple[str, str]]:
     """What the released file says about its training, and the validation loss of its run."""
     rows = [(name, escaped(facts.metadata[key])) for key, name in TRAINING
             if facts.metadata.get(key, "") not in ("", "None")]
+    if rows:
+        rows.insert(0, ("kind of adapter", escaped(facts.source.adapter)))
     ratio = None if facts.settings.strip else facts.source.validation
     if rows and ratio is not None:
         rows.append(("validation loss, as a share of the base's", f"{ratio:.3f}"))
