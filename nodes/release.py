@@ -47,8 +47,8 @@ class ReleaseLora(io.ComfyNode):
                 io.Boolean.Input("strip", default=False, tooltip=(
                     "Leave out what the file says about its training, except for what is needed to use it.")),
                 io.Boolean.Input("captions", default=False, tooltip=(
-                    "Keep captions, prompts and names of folders in the file's metadata. They tell what your training "
-                    "images show.")),
+                    "Keep captions, prompts and names of folders in the file's metadata, and captions as prompts of "
+                    "the previews that were drawn from them. They tell what your training images show.")),
                 io.Boolean.Input("workflow", default=False, tooltip=(
                     "Keep the workflow in the previews, without folders of this computer.")),
                 LoraRun.Input("run", optional=True, tooltip="A run to release a checkpoint of."),
