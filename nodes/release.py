@@ -70,8 +70,10 @@ class ReleaseLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora, **_) -> Any:
-        """What a sweep says may change; which one is linked is known only when the node runs."""
+        """What a sweep says may change, and so may the strengths of pairs; which sweep is linked is known only when the
+        node runs."""
         watched = [path for name in WATCHED for path in paths.sweeps_root().glob(f"*/{name}")]
+        watched += [strengths_file()] if strengths_file().is_file() else []
         files = [*watched, *([] if lora in (None, LINKED_RUN) else [paths.lora_file(lora)])]
         return sorted((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
 
