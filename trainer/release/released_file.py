@@ -54,7 +54,7 @@ def released_metadata(metadata: Mapping[str, str], *, name: str, author: Mapping
         name: of the file, which web UIs show as its alias.
         author: modelspec's title, author, ... without their prefix; empty ones are left out.
         strip: only what is needed to use the weights.
-        captions: keep captions, prompts, and names of folders and files. Paths lose their folders all the same.
+        captions: keep captions, prompts, and names of the dataset's folders. Paths lose their folders all the same.
     """
     kept = {key: value for key, value in metadata.items() if _stays(key, strip, captions)}
     if not strip and not captions:

@@ -54,10 +54,11 @@ def test_a_licence_of_ones_own_is_named_as_other_and_none_is_left_out(tmp_path):
 def test_the_kind_of_adapter_is_named_and_only_a_lora_is_said_to_load_in_diffusers(tmp_path, monkeypatch):
     monkeypatch.setattr(model_card, "DIFFUSERS", ("sandbox",))
     for kind, type_, loads in (("lora", "LORA", True), ("dora", "DoRA", False), ("lokr", "LoCon", False)):
-        run = write_trained(tmp_path / "output", kind, **{"adapter.kind": kind})
+        run = write_trained(tmp_path / "output", kind, **{"adapter.kind": kind, "optimizer.ema_decay": 0.9})
         done = release_lora(run.folder, tmp_path / "releases", ReleaseSettings())
         card = ModelCard.load(done.folder / "README.md")
         assert f"| kind of adapter | {kind} |" in card.text
+        assert "| weights | EMA of the steps, decay 0.9 |" in card.text
         assert (card.data.library_name == "diffusers") is loads and ("diffusers" in card.data.tags) is loads
         assert json.loads((done.folder / f"{kind}.civitai.info").read_text())["model"]["type"] == type_
 

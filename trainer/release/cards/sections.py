@@ -16,6 +16,8 @@ TRAINING = (
     ("ss_lr_scheduler", "schedule"), ("ss_steps", "steps"), ("ss_epoch", "epochs"),
     ("ss_batch_size_per_device", "batch size"), ("ss_gradient_accumulation_steps", "accumulated batches"),
     ("ss_resolution", "resolution"), ("ss_min_snr_gamma", "min-SNR gamma"), ("ss_noise_offset", "noise offset"),
+    ("ss_ip_noise_gamma", "noise in the input"), ("ss_scale_weight_norms", "largest norm of a layer"),
+    ("ss_prior_loss_weight", "weight of regularisation images"), ("lora_bootstrap.weights", "weights"),
     ("ss_mixed_precision", "mixed precision"), ("ss_seed", "seed"), ("ss_sd_model_name", "base file"))
 """(key of the file's metadata, its name)."""
 DRAWN = (("steps", "steps"), ("cfg", "cfg"), ("sampler", "sampler"), ("scheduler", "scheduler"))
