@@ -47,8 +47,8 @@ class ReleaseLora(io.ComfyNode):
                 io.Boolean.Input("strip", default=False, tooltip=(
                     "Leave out what the file says about its training, except for what is needed to use it.")),
                 io.Boolean.Input("captions", default=False, tooltip=(
-                    "Keep captions, prompts and names of folders in the file's metadata. They tell what your training "
-                    "images show.")),
+                    "Keep captions, prompts and names of folders in the file's metadata, and captions as prompts of "
+                    "the previews that were drawn from them. They tell what your training images show.")),
                 io.Boolean.Input("workflow", default=False, tooltip=(
                     "Keep the workflow in the previews, without folders of this computer.")),
                 LoraRun.Input("run", optional=True, tooltip="A run to release a checkpoint of."),
@@ -70,8 +70,10 @@ class ReleaseLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora, **_) -> Any:
-        """What a sweep says may change; which one is linked is known only when the node runs."""
+        """What a sweep says may change, and so may the strengths of pairs; which sweep is linked is known only when the
+        node runs."""
         watched = [path for name in WATCHED for path in paths.sweeps_root().glob(f"*/{name}")]
+        watched += [strengths_file()] if strengths_file().is_file() else []
         files = [*watched, *([] if lora in (None, LINKED_RUN) else [paths.lora_file(lora)])]
         return sorted((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
 

@@ -19,18 +19,25 @@ from .lora_files import LAYERS, random
 
 CAPTIONS = ("akane, 1girl, smile, front view, full body, in the secret garden of aunt Mary",
             "akane, 1girl, from behind, upper body, night sky", "akane, 1girl, from side, close-up, open mouth")
-PRIVATE = ("secret garden", "holiday_2019", "/home/jane", "Aunt Mary's house")
-"""What the run knows and a release must not tell: a caption, a file's name, a folder, a prompt of its previews."""
+PRIVATE = ("secret garden", "holiday_2019", "/home/jane", "Aunt Mary's house", "uncle Bob", "clients/acme",
+           "scan_of_jo")
+"""What the run knows and a release must not tell: a caption, a file's name, a folder, a prompt of its previews, that of
+its preservation, folders of LoRAs that it was trained beside, the run's own name in that of a checkpoint."""
 PROMPTS = ("akane, front view, full body", "akane, front view, close-up, smile", "akane, from behind, full body",
            "akane, from side, upper body", "akane, front view, full body, grass")
 
 
-def write_trained(output: Path, name: str = "akane", kind: str = "character", steps=(50, 100), factors=None):
+def write_trained(output: Path, name: str = "akane", kind: str = "character", steps=(50, 100), factors=None,
+                  **settings):
     """A finished run with a checkpoint and its final file, in output/loras."""
     config = TrainConfig().replace(**{
         "name": name, "kind": kind, "steps": steps[-1], "data.trigger": "akane", "preview_every": 10,
-        "preview_prompts": ("akane, Aunt Mary's house",)})
-    lineage = {"base": "b" * 64, "dataset": "d" * 64, "folder": "/home/jane/holiday_2019"}
+        "preview_prompts": ("akane, Aunt Mary's house",), "preservation.weight": 1.0,
+        "preservation.prompt": "uncle Bob", **settings})
+    lineage = {"base": "b" * 64, "dataset": "d" * 64, "folder": "/home/jane/holiday_2019",
+               "beside": [{"name": "clients/acme/inks", "tensors": "e" * 64, "strength": 0.5}],
+               "model_loras": ["clients/acme/paper.safetensors at 0.8"],
+               "average": [{"file": "scan_of_jo-step000050.safetensors", "step": 50, "tensors": "f" * 64}]}
     run = open_run(output / "loras", config, f"key of {name}", lineage)
     for step in steps:
         metadata = lora_metadata(
@@ -41,7 +48,9 @@ def write_trained(output: Path, name: str = "akane", kind: str = "character", st
         save_lora(path, LoraWeights(factors or random_factors(step), metadata))
     write_json(run.folder / "images.json", {"images": [
         vars(RecordedImage(f"{number:064x}", f"holiday_2019_{number}.png", caption, 2))
-        for number, caption in enumerate(CAPTIONS)]})
+        for number, caption in enumerate(CAPTIONS)] + [
+        vars(RecordedImage("9" * 64, "holiday_2019_others.png", "1girl, three-quarter view, from above", 5,
+                           regularisation=True))]})
     run.append_metrics({"step": steps[-1], "loss": 0.1, "validation_loss": 0.2, "validation_ratio": 0.75})
     run.mark_finished(steps[-1], stopped=False)
     return run
@@ -52,13 +61,14 @@ def random_factors(seed: int, size: int = 8):
             for layer in LAYERS}
 
 
-def draw_scored(output: Path, run, *, best: int = 0, gates=(), faults=(), **values):
-    """A sweep of both files at two strengths, and scores that recommend a checkpoint at strength 0.8."""
-    sweep = draw_sweep(output / "sweeps", [path for _, path in run.checkpoints()], name=f"{run.name}-test",
-                       prompts=PROMPTS, seeds=(1,), strengths=(0.8, 1.0))
+def draw_scored(output: Path, run, *, best: int = 0, gates=(), faults=(), prompts=PROMPTS, **values):
+    """A sweep of the run's averages and checkpoints at two strengths, and scores that recommend one at strength 0.8."""
+    files = [*run.averages(), *run.checkpoints()]
+    sweep = draw_sweep(output / "sweeps", [path for _, path in files], name=f"{run.name}-test",
+                       prompts=prompts, seeds=(1,), strengths=(0.8, 1.0))
     rows = [ScoreRow(0, checkpoint, strength, f"step {step}, strength {at:g}", 5, step, None, f"{run.name}/x", at,
                      likeness=0.6, prompt=0.9, score=0.7 + 0.1 * ((checkpoint, strength) == (best, 0)),
                      gates=tuple(gates), faults=tuple(faults), verdict="good", **values)
-            for checkpoint, (step, _) in enumerate(run.checkpoints()) for strength, at in enumerate((0.8, 1.0))]
+            for checkpoint, (step, _) in enumerate(files) for strength, at in enumerate((0.8, 1.0))]
     write_scores(sweep, Scores("a judge", "character", tuple(rows), 2 * best, "because.", ()))
     return sweep

@@ -55,4 +55,7 @@ def test_a_name_that_no_folder_can_have_is_refused_before_the_run():
 def test_new_scores_or_marks_of_a_sweep_release_again(host):
     before = ReleaseLora.fingerprint_inputs(LINKED_RUN)
     draw_scored(host.output, write_trained(host.output))
-    assert ReleaseLora.fingerprint_inputs(LINKED_RUN) != before
+    scored = ReleaseLora.fingerprint_inputs(LINKED_RUN)
+    assert scored != before
+    (host.output / "lora_strengths.json").write_text("{}")
+    assert ReleaseLora.fingerprint_inputs(LINKED_RUN) != scored, "strengths with other LoRAs are in the card"

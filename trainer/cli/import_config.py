@@ -34,8 +34,21 @@ def handle_import_config(options: argparse.Namespace, console: Console) -> dict[
         console.say(f"\nsettings  {options.save}")
     else:
         console.say(f"\n{json.dumps(settings, indent=2, ensure_ascii=False)}")
-    dataset, base = imported.datasets[0] if imported.datasets else "FOLDER", imported.base or "MODEL"
-    console.say(f"\nlora-bootstrap train --config {options.save or 'FILE'} --dataset {dataset} --base {base}")
+    console.say(f"\n{_command(imported, options.save)}")
+    for what, folders in (("images", imported.datasets), ("regularisation images", imported.regularisation)):
+        if len(folders) > 1:
+            console.say(f"One folder of {what} can be given, and the file names {len(folders)}: put these into one, as "
+                        f"folders of their own: {', '.join(folders)}")
     return {"tool": imported.tool, "settings": settings, "base": imported.base, "datasets": list(imported.datasets),
+            "regularisation": list(imported.regularisation),
             "lines": [{"theirs": line.theirs, "value": line.value, "ours": line.ours, "kind": line.kind,
                        "note": line.note, "assumed": line.assumed} for line in imported.lines]}
+
+
+def _command(imported: Any, saved: Path | None) -> str:
+    """The training that the file describes, with the folders that it names."""
+    given = {"--config": str(saved or "FILE"), "--dataset": next(iter(imported.datasets), "FOLDER"),
+             "--regularisation": next(iter(imported.regularisation), ""), "--base": imported.base or "MODEL"}
+    verb = "finetune" if imported.settings.get("method") == "full" else "train"
+    words = (f'{name} "{value}"' if " " in value else f"{name} {value}" for name, value in given.items() if value)
+    return f"lora-bootstrap {verb} {' '.join(words)}"

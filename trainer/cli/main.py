@@ -44,7 +44,7 @@ VERBS = (
     Verb("grid", "sweep", "compare one LoRA at several strengths, side by side"),
     Verb("sweep", "sweep", "compare checkpoints of a run at several strengths, side by side"),
     Verb("score", "score", "recommend a checkpoint and strength from a sweep, and say why"),
-    Verb("average", "average", "average the last checkpoints of a run into one more"),
+    Verb("average", "runs", "average the last checkpoints of a run into one more"),
     Verb("conflict", "stacks", "measure how much LoRAs override each other, from their files alone"),
     Verb("merge", "stacks", "merge several LoRAs into one file"),
     Verb("extract", "extraction", "extract a LoRA from a fine-tuned checkpoint and its base"),
@@ -52,9 +52,9 @@ VERBS = (
     Verb("release", "release", "write a LoRA with card, previews, sidecars and rights, as a folder and a zip"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
-    Verb("diff", "diff", "show what differs between two runs: settings, images, captions, figures"),
+    Verb("diff", "runs", "show what differs between two runs: settings, images, captions, figures"),
     Verb("import-config", "import_config", "read the settings of another trainer: kohya, OneTrainer, AI Toolkit"),
-    Verb("info", "info", "show what is in a LoRA file, a run, or a project"),
+    Verb("info", "runs", "show what is in a LoRA file, a run, or a project"),
 )
 
 

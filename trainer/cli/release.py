@@ -38,7 +38,7 @@ def add_release_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--previews", type=int, default=6, metavar="N", help="number of previews (%(default)s)")
     command.add_argument("--strip", action="store_true", help="leave out what the file says about its training")
     command.add_argument("--captions", action="store_true", help="keep captions, prompts and names of folders in the "
-                         "file's metadata, which are left out otherwise")
+                         "file's metadata, and captions as prompts of previews, which are left out otherwise")
     command.add_argument("--workflow", action="store_true", help="keep workflows in the previews")
     _add_rights_options(command)
     add_output_option(command, "the release to, in loras/releases,")

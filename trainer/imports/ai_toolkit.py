@@ -22,7 +22,7 @@ from .mapping import (
     whole,
 )
 
-_DEFAULT_STEPS = 1000
+_DEFAULT_STEPS, _TIMES = 1000, 1000
 
 
 def _resolution(value: Any, given: Given) -> int:
@@ -51,16 +51,21 @@ def _steps(value: Any, given: Given) -> int:
     return math.ceil(whole(value, given) / max(1, whole(given.get("train.gradient_accumulation_steps", 1), given)))
 
 
-def _time(value: Any, given: Given) -> float:
-    return number(value, given) / 1000
+def _bound(name: str, off: float) -> Any:
+    """Their steps are counted from pure noise, from which 0 is off, so the first is our latest time."""
+    def converted(value: Any, given: Given) -> dict[str, Any]:
+        step = min(number(value, given), _TIMES)
+        return {} if abs(step - off) <= 1 else {name: 1 - step / _TIMES}
+
+    return converted
 
 
-def _latest(value: Any, given: Given) -> dict[str, Any]:
-    return {} if number(value, given) >= 999 else {"objective.max_timestep": _time(value, given)}
+def _preserved(multiplier: str) -> Any:
+    return lambda value, given: {"preservation.weight": number(given.get(multiplier, 1.0), given)}
 
 
 TABLE = Table(
-    title="ai-toolkit", base="model.name_or_path", dataset="datasets.folder_path",
+    title="ai-toolkit", base="model.name_or_path", dataset="datasets.folder_path", regularisation=("datasets.is_reg",),
     rows=(
         Row("name", "name", lambda value, given: str(value)),
         Row("trigger_word", "data.trigger", lambda value, given: str(value),
@@ -71,6 +76,7 @@ TABLE = Table(
         Row("network.rank", "adapter.rank", whole),
         Row("network.alpha", "adapter.alpha", number, default=1.0),
         Row("network.linear_alpha", "adapter.alpha", number),
+        Row("network.lokr_factor", "adapter.lokr_factor", whole),
         Row("network.conv", "adapter.conv_rank", whole),
         Row("network.conv_alpha", "adapter.conv_alpha", number),
         Row("train.steps", "steps", _steps, "with gradient_accumulation_steps, a step there is one batch; here it is "
@@ -95,8 +101,17 @@ TABLE = Table(
         Row("train.loss_type", "objective.loss", choose({"mse": {}, "mae": "l1", "pseudo_huber": "huber"}, "loss")),
         Row("train.timestep_type", "objective.timestep_density", choose(
             {"sigmoid": "logit_normal", "linear": "uniform"}, "density of times")),
-        Row("train.min_denoising_steps", "objective.min_timestep", optional(_time), "0 to 1000 there, 0 to 1 here"),
-        Row("train.max_denoising_steps", "objective.max_timestep", _latest, "0 to 1000 there, 0 to 1 here"),
+        Row("train.min_denoising_steps", "objective.max_timestep", _bound("objective.max_timestep", 0),
+            "0 to 1000 from pure noise there, 1 to 0 here"),
+        Row("train.max_denoising_steps", "objective.min_timestep", _bound("objective.min_timestep", _TIMES),
+            "0 to 1000 from pure noise there, 1 to 0 here"),
+        Row("train.blank_prompt_preservation", "preservation.weight",
+            optional(_preserved("train.blank_prompt_preservation_multiplier")),
+            "captions without the trigger take turns with the blank prompt here"),
+        Row("train.diff_output_preservation", "preservation.weight",
+            optional(_preserved("train.diff_output_preservation_multiplier")),
+            "captions have the class in place of the trigger there; here they have nothing there, and take turns with "
+            "the blank prompt, unless preservation.prompt is set"),
         Row("train.ema_config.use_ema", "optimizer.ema_decay", _ema),
         Row("datasets.resolution", "data.resolution", _resolution,
             "every image is trained at each of several resolutions there, and at the largest here", default=512),
@@ -115,20 +130,19 @@ TABLE = Table(
     ),
     left={
         "network.dropout": "LoRAs have no dropout here", "network.network_kwargs.": "the import does not know it",
+        "network.lokr_full_rank": "LoKr's larger matrix has adapter.rank here",
         "network.": "the import does not know this kind of network",
         "train.content_or_style": "no half of the times is favoured here",
         "train.noise_scheduler": "the noise levels are those of the base model",
         "train.train_refiner": "only the base model is trained",
         "train.prompt_dropout_prob": "use data.caption_dropout",
-        "train.diff_output_preservation": "set the preservation of the class yourself",
-        "train.blank_prompt_preservation": "set the preservation of the blank prompt yourself",
         "train.lr_scheduler_params.": "a schedule has no arguments here", "train.ema_config.": "see ema_decay",
         "train.optimizer_params.": "an optimizer has its usual arguments here",
         "train.linear_timesteps": "all times weigh alike, or by objective.weighting",
         "train.": "the import does not know it", "datasets.num_repeats": "repeats are in the folders' names here: call "
         "the folder 10_name", "datasets.mask_path": "masks are in masks/a.png or a_mask.png here",
         "datasets.control_path": "control images are a folder beside the images here",
-        "datasets.is_reg": "a folder of regularisation images is its own setting here",
+        "datasets.is_reg": "regularisation images are not a setting here: train with --regularisation",
         "datasets.": "images and captions are not changed so here",
         "model.quantize": "use --base-precision int8 or fp8",
         "model.low_vram": "memory is found by itself here: fit_memory",
@@ -141,7 +155,9 @@ TABLE = Table(
         "type", "training_folder", "device", "performance_log_every", "save.dtype", "save.max_step_saves_to_keep",
         "save.push_to_hub", "save.hf_repo_id", "save.hf_private", "save.save_format", "logging.", "meta.",
         "datasets.folder_path", "datasets.cache_latents_to_disk", "datasets.cache_latents", "model.name_or_path",
-        "train.skip_first_sample", "train.disable_sampling", "train.ema_config.ema_decay", "sqlite_db_path",
+        "train.diff_output_preservation_multiplier", "train.diff_output_preservation_class",
+        "train.blank_prompt_preservation_multiplier", "train.skip_first_sample",
+        "train.disable_sampling", "train.ema_config.ema_decay", "sqlite_db_path",
         "train.cache_text_embeddings", "train.unload_text_encoder", "train.force_first_sample", "sample.sampler",
         "sample.width", "sample.height", "sample.neg", "sample.seed", "sample.walk_seed", "sample.guidance_scale",
         "sample.sample_steps", "sample.fps", "sample.num_frames", "model.quantize_te", "model.qtype", "model.qtype_te",

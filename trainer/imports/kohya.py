@@ -45,6 +45,46 @@ def _network(value: Any, given: Given) -> dict[str, Any]:
     return {"adapter.kind": _KINDS[kind]} if _KINDS[kind] != "lora" else {}
 
 
+def _dora(value: Any, given: Given) -> dict[str, Any]:
+    kind = _network(given.get("network_module", "networks.lora"), given).get("adapter.kind", "lora")
+    if kind != "lora":
+        raise NotMapped(f"only a LoRA can be a DoRA here, and not {kind}")
+    return {"adapter.kind": "dora"}
+
+
+def _factor(value: Any, given: Given) -> dict[str, Any]:
+    """The side of LoKr's smaller matrix, which other kinds do not have."""
+    kind = _network(given.get("network_module", "networks.lora"), given).get("adapter.kind")
+    return {"adapter.lokr_factor": whole(value, given)} if kind == "lokr" else {}
+
+
+def _is_schedule_free(given: Given) -> bool:
+    return "schedulefree" in str(given.get("optimizer_type", "")).lower()
+
+
+def _schedule(value: Any, given: Given) -> Any:
+    """sd-scripts takes no schedule with a schedule-free optimizer, and the power 1 for polynomial by default."""
+    if _is_schedule_free(given):
+        return "constant"
+    if str(value).lower() == "polynomial":
+        power = number(given.get("lr_scheduler_power", 1.0), given)
+        if power not in _POWERS:
+            raise NotMapped("the power of polynomial is 2 here")
+        return _POWERS[power]
+    return choose_schedule(value, given)
+
+
+_POWERS = {1.0: "linear", 2.0: "polynomial"}
+
+
+def _rounded(value: Any, given: Given) -> dict[str, Any]:
+    """Weights in bf16, which only one optimizer trains here."""
+    name = str(given.get("optimizer_type") or "AdamW")
+    if name.lower() != "adamw" or given.get("use_8bit_adam") or given.get("use_lion_optimizer"):
+        raise NotMapped("only AdamW trains weights in bf16 here: set optimizer.name to adamw_bf16")
+    return {"optimizer.name": "adamw_bf16"}
+
+
 def _text_rate(value: Any, given: Given) -> dict[str, Any]:
     rates = value if isinstance(value, list) else [value]
     rate = number(rates[0], given) if rates else 0.0
@@ -62,8 +102,8 @@ def _both_rates(value: Any, given: Given) -> dict[str, Any]:
 
 
 def _warmup(value: Any, given: Given) -> int:
-    """A number of steps, or below 1 a share of them."""
-    steps = number(value, given)
+    """A number of steps, or below 1 a share of them; none with a schedule-free optimizer."""
+    steps = 0.0 if _is_schedule_free(given) else number(value, given)
     if steps >= 1 or steps == 0:
         return int(steps)
     if given.get("max_train_epochs"):
@@ -108,6 +148,7 @@ _DEFAULT_STEPS, _DEFAULT_RANK, _DEFAULT_RATE = 1600, 4, 2e-6
 
 TABLE = Table(
     title="kohya sd-scripts", base="pretrained_model_name_or_path", dataset="image_dir",
+    regularisation=("is_reg", "reg_data_dir"),
     rows=(
         Row("output_name", "name", _name),
         Row("network_module", "adapter.kind", _network),
@@ -115,7 +156,11 @@ TABLE = Table(
         Row("network_alpha", "adapter.alpha", number, default=1.0),
         Row("network_args.conv_dim", "adapter.conv_rank", whole),
         Row("network_args.conv_alpha", "adapter.conv_alpha", number),
-        Row("network_args.dora_wd", "adapter.kind", optional(lambda value, given: "dora")),
+        Row("network_args.dora_wd", "adapter.kind", optional(_dora)),
+        Row("network_args.factor", "adapter.lokr_factor", _factor),
+        Row("network_args.preset", "adapter.layers", choose(
+            {"attn-only": "attention", "attn-mlp": "attention+mlp", "full": "all", "full-lin": "all"},
+            "preset of layers"), "full has adapters in convolutions too: set adapter.conv_rank for that"),
         Row("network_args.rs_lora", "adapter.rank_stabilized", optional(lambda value, given: True)),
         Row("network_train_unet_only", "adapter.text_encoder", reverse, default=False),
         Row("learning_rate", "optimizer.learning_rate", _both_rates, default=_DEFAULT_RATE),
@@ -127,7 +172,7 @@ TABLE = Table(
         Row("optimizer_args.weight_decay", "optimizer.weight_decay", number),
         Row("max_grad_norm", "optimizer.max_grad_norm", number),
         Row("scale_weight_norms", "optimizer.max_norm", optional(number)),
-        Row("lr_scheduler", "optimizer.schedule", choose_schedule, default="constant"),
+        Row("lr_scheduler", "optimizer.schedule", _schedule, default="constant"),
         Row("lr_warmup_steps", "optimizer.warmup_steps", _warmup),
         Row("lr_scheduler_num_cycles", "optimizer.cycles", whole),
         Row("max_train_steps", "steps", _steps, "optimizer steps in both, whatever the accumulation",
@@ -140,7 +185,7 @@ TABLE = Table(
         Row("gradient_accumulation_steps", "accumulation_steps", whole),
         Row("gradient_checkpointing", "gradient_checkpointing", flag),
         Row("mixed_precision", "precision", choose_precision),
-        Row("full_bf16", "optimizer.name", optional(lambda value, given: "adamw_bf16"),
+        Row("full_bf16", "optimizer.name", optional(_rounded),
             "trainable weights in bf16 round by chance here, and are lost to rounding there"),
         Row("torch_compile", "compile", flag),
         Row("seed", "seed", whole, "the same number draws other noise here"),
@@ -155,7 +200,7 @@ TABLE = Table(
         Row("loss_type", "objective.loss", choose({"l2": {}, "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"},
                                                   "loss")),
         Row("huber_c", "objective.huber_delta", _huber("objective.huber_delta")),
-        Row("huber_schedule", "objective.huber_schedule", _huber("objective.huber_schedule")),
+        Row("huber_schedule", "objective.huber_schedule", _huber("objective.huber_schedule"), default="snr"),
         Row("noise_offset", "objective.noise_offset", optional(number)),
         Row("ip_noise_gamma", "objective.ip_noise_gamma", optional(number)),
         Row("min_timestep", "objective.min_timestep", optional(_time), "0 to 1000 there, 0 to 1 here"),
@@ -178,7 +223,8 @@ TABLE = Table(
             "masks are read from masks/a.png or a_mask.png here, not from a folder of conditioning images"),
         Row("alpha_mask", "data.masked_loss", optional(_masks), "an image's transparent parts are its mask there; here "
             "its mask is a file of its own"),
-        Row("prior_loss_weight", "data.prior_loss_weight", number),
+        Row("prior_loss_weight", "data.prior_loss_weight", number, "regularisation images are as many as the training "
+            "images there, and every second batch here"),
         Row("blocks_to_swap", "offload_blocks", optional(_swapped),
             "a number of blocks there, a share of them here"),
     ),
@@ -187,6 +233,8 @@ TABLE = Table(
         "network_weights": "a training cannot start from an earlier LoRA here",
         "dim_from_weights": "a training cannot start from an earlier LoRA here",
         "network_dropout": "LoRAs have no dropout here",
+        "network_args.block_dims": "set adapter.block_ranks, by the names of the blocks here",
+        "network_args.block_alphas": "set adapter.block_ranks, by the names of the blocks here",
         "network_args.": "the import does not know this argument of the network",
         "optimizer_args.": "an optimizer has its usual arguments here",
         "lr_scheduler_args.": "a schedule has no arguments here", "lr_scheduler_power": "schedules have no power here",
@@ -220,8 +268,8 @@ TABLE = Table(
         "face_crop_aug_range": "images are cropped to the middle of their bucket",
         "token_warmup_min": "all tags are trained from the first step",
         "token_warmup_step": "all tags are trained from the first step",
-        "is_reg": "a folder of regularisation images is its own setting here",
-        "reg_data_dir": "a folder of regularisation images is its own setting here",
+        "is_reg": "regularisation images are not a setting here: train with --regularisation",
+        "reg_data_dir": "regularisation images are not a setting here: train with --regularisation",
         "metadata_file": "captions are read from .txt files here", "in_json": "captions are read from .txt files here",
         "sample_prompts": "set preview_prompts",
         "sample_every_n_epochs": "previews are counted in steps: preview_every",
@@ -239,7 +287,7 @@ TABLE = Table(
         "training_comment", "huggingface_repo_id", "console_log_level", "log_config", "tokenizer_cache_dir",
         "save_last_n_epochs", "save_last_n_steps", "config_file", "dataset_config", "vae", "ae", "clip_l", "t5xxl",
         "sample_sampler", "cache_info", "debug_dataset", "dynamo_backend", "pretrained_model_name_or_path", "image_dir",
-        "skip_cache_check", "fused_backward_pass", "network_args.algo", "network_args.preset", "metadata_title",
+        "skip_cache_check", "fused_backward_pass", "network_args.algo", "metadata_title",
         "metadata_author", "metadata_description", "metadata_license", "metadata_tags", "save_state_on_train_end",
     ),
 )
@@ -275,8 +323,8 @@ def _literal(text: str) -> Any:
 
 
 def flatten_dataset(config: Given) -> tuple[dict[str, Any], dict[str, str]]:
-    """(the settings of a --dataset_config, with those of general, datasets and subsets as sd-scripts inherits them;
-    what differs between its subsets, by name)."""
+    """(the settings of a --dataset_config, with those of general, datasets and subsets as sd-scripts inherits them, and
+    as `is_reg` the folders of regularisation images; what differs between its subsets, by name)."""
     subsets: list[dict[str, Any]] = []
     general = _table(config.get("general"))
     for dataset in _tables(config.get("datasets")):
@@ -291,8 +339,9 @@ def flatten_dataset(config: Given) -> tuple[dict[str, Any], dict[str, str]]:
         if name != "image_dir" and any(value != values[0] for value in values):
             notes[name] = f"it differs between the {len(trained)} subsets, and one value holds for all here"
     merged["image_dir"] = [subset["image_dir"] for subset in trained if subset.get("image_dir")]
-    if any(subset.get("is_reg") for subset in subsets):
-        merged["is_reg"] = True
+    merged.pop("is_reg", None)
+    if regularising := [str(subset.get("image_dir", "")) for subset in subsets if subset.get("is_reg")]:
+        merged["is_reg"] = regularising
     return merged, notes
 
 

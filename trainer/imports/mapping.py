@@ -1,7 +1,8 @@
 """From another tool's settings to ours, by a table with a row for each of theirs.
 
-Every value that a row gives is tried on `TrainConfig`, so a row may name a setting that does not exist yet, or a value
-that is not among ours: such a setting is reported as left out, with the reason.
+Every value that a row gives is tried on `TrainConfig`, together with those of the rows before it. So a row may name a
+setting that does not exist yet, a value that is not among ours, or two that exclude each other: what cannot be is
+reported as left out, with the reason.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Table:
         left: why other settings are left out; a name that ends with a dot stands for all names that begin with it.
         quiet: settings that say nothing about a training, such as paths of logs; they are only counted.
         base, dataset: their settings that name the base model and the folders of images.
+        regularisation: those that name folders of regularisation images.
     """
 
     title: str
@@ -62,6 +64,7 @@ class Table:
     quiet: Sequence[str] = ()
     base: str = ""
     dataset: str = ""
+    regularisation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Imported:
     base: str = ""
     datasets: tuple[str, ...] = ()
     quiet: int = 0
+    regularisation: tuple[str, ...] = ()
 
 
 def translate(table: Table, given: Given, notes: Mapping[str, str] | None = None) -> Imported:
@@ -105,15 +109,15 @@ def translate(table: Table, given: Given, notes: Mapping[str, str] | None = None
         if value is None:
             lines += [] if assumed else [Line(row.theirs, None, "", LEFT, "it has no value")]
             continue
-        note = "; ".join(filter(None, (row.note, (notes or {}).get(row.theirs, ""))))
         try:
-            found = _checked(row, value, given, names)
+            found = _checked(row, value, given, names, settings)
         except NotMapped as reason:
             lines.append(Line(row.theirs, value, "", LEFT, str(reason), assumed))
             continue
         settings |= found
         if assumed and not found:
             continue
+        note = "; ".join(filter(None, (row.note if found else "", (notes or {}).get(row.theirs, ""))))
         ours = ", ".join(f"{name} = {_word(each)}" for name, each in found.items())
         lines.append(Line(row.theirs, value, ours, DIFFERS if note else MAPPED, note, assumed))
     mapped = {row.theirs for row in table.rows}
@@ -121,23 +125,25 @@ def translate(table: Table, given: Given, notes: Mapping[str, str] | None = None
     quiet = [name for name in rest if _matches(name, table.quiet)]
     lines += [Line(name, given[name], "", LEFT, _reason(name, table.left)) for name in rest if name not in quiet]
     return Imported(table.title, settings, tuple(lines), str(given.get(table.base) or ""),
-                    _folders(given.get(table.dataset)), len(quiet))
+                    _folders(given.get(table.dataset)), len(quiet),
+                    tuple(folder for name in table.regularisation for folder in _folders(given.get(name))))
 
 
-def _checked(row: Row, value: Any, given: Given, names: frozenset[str]) -> dict[str, Any]:
-    """Our settings for a value. Raises NotMapped if we do not have them, or not with that value."""
+def _checked(row: Row, value: Any, given: Given, names: frozenset[str], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Our settings for a value. Raises NotMapped if we do not have them, not with that value, or not beside those of
+    the rows before."""
     try:
         made = row.convert(value, given)
     except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         raise NotMapped(f"{_word(value)} is not a value that it can have") from error
     found = made if isinstance(made, dict) else {row.ours: made}
-    for name, each in found.items():
+    for name in found:
         if name not in names:
             raise NotMapped(f"{name} is not a setting here")
-        try:
-            TrainConfig().replace(**{name: each})
-        except UserError as error:
-            raise NotMapped(str(error)) from error
+    try:
+        TrainConfig().replace(**{**before, **found})
+    except UserError as error:
+        raise NotMapped(str(error)) from error
     return found
 
 
@@ -238,9 +244,13 @@ PRECISIONS = {
     "no": "fp32", "fp16": "fp16", "bf16": "bf16", "float16": "fp16", "bfloat16": "bf16", "float32": "fp32",
     "float_16": "fp16", "bfloat_16": "bf16", "float_32": "fp32", "fp32": "fp32", "float": "fp32",
 }
-choose_optimizer = choose(OPTIMIZERS, "optimizer")
 choose_schedule = choose(SCHEDULES, "schedule")
 choose_precision = choose(PRECISIONS, "precision")
+
+
+def choose_optimizer(value: Any, given: Given) -> Any:
+    """Also of a name with its library, such as `pytorch_optimizer.CAME`."""
+    return choose(OPTIMIZERS, "optimizer")(str(value).rpartition(".")[2], given)
 
 
 def only(expected: Any, reason: str) -> Callable[[Any, Given], Any]:

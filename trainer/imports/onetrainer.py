@@ -115,18 +115,24 @@ def _shift(value: Any, given: Given) -> dict[str, Any]:
 
 
 def _loss(value: Any, given: Given) -> dict[str, Any]:
-    strengths = {name: number(given.get(f"{name}_strength", name == "mse"), given) for name in
+    strengths = {name: number(given.get(f"{name}_strength", float(name == "mse")), given) for name in
                  ("mse", "mae", "log_cosh", "huber")}
     used = [name for name, strength in strengths.items() if strength]
     if used == ["huber"]:
-        return {"objective.loss": "huber"}
+        return {"objective.loss": "huber", "objective.huber_schedule": "constant"}
     if used == ["mse"]:
         return {}
     raise NotMapped(f"one loss is trained here, and not {' + '.join(used) or 'none'}")
 
 
 def _huber_delta(value: Any, given: Given) -> dict[str, Any]:
-    return {"objective.huber_delta": number(value, given)} if given.get("huber_strength") else {}
+    used = number(given.get("huber_strength", 0), given)
+    return {"objective.huber_delta": number(value, given)} if used else {}
+
+
+def _dora(value: Any, given: Given) -> dict[str, Any]:
+    """`lora_decompose`, which their other kinds of adapters do not read."""
+    return {"adapter.kind": "dora"} if str(given.get("peft_type", "LORA")).upper() == "LORA" else {}
 
 
 def _tag_dropout(value: Any, given: Given) -> dict[str, Any]:
@@ -152,7 +158,7 @@ TABLE = Table(
         Row("peft_type", "adapter.kind", choose({"lora": {}, "loha": "loha", "lokr": "lokr"}, "kind of adapter")),
         Row("lora_rank", "adapter.rank", whole, default=16),
         Row("lora_alpha", "adapter.alpha", number, default=1.0),
-        Row("lora_decompose", "adapter.kind", optional(lambda value, given: "dora")),
+        Row("lora_decompose", "adapter.kind", optional(_dora)),
         Row("layer_filter_preset", "adapter.layers", _LAYERS,
             "full has LoRAs in convolutions too; set adapter.conv_rank for that", default="full"),
         Row("learning_rate", "optimizer.learning_rate", _both_rates,
@@ -184,7 +190,7 @@ TABLE = Table(
         Row("loss_weight_fn", "objective.weighting", _weighting),
         Row("mse_strength", "objective.loss", _loss),
         Row("huber_strength", "objective.loss", optional(_loss)),
-        Row("huber_delta", "objective.huber_delta", _huber_delta),
+        Row("huber_delta", "objective.huber_delta", _huber_delta, default=1.0),
         Row("offset_noise_weight", "objective.noise_offset", optional(number)),
         Row("perturbation_noise_weight", "objective.ip_noise_gamma", optional(number)),
         Row("min_noising_strength", "objective.min_timestep", optional(number)),
@@ -224,6 +230,7 @@ TABLE = Table(
         "additional_embeddings.": "embeddings are not trained here", "embedding.": "embeddings are not trained here",
         "optimizer.": "an optimizer has its usual arguments here", "quantization.": "use --base-precision",
         "concepts.image.": "images are not changed here", "concepts.text.": "captions are not changed so here",
+        "concepts.type": "use data.validation_fraction, or train with --regularisation",
         "concepts.balancing": "repeats are in the folders' names here: call the folder 10_name",
         "concepts.": "all images count alike here", "loss_scaler": "the loss is a mean over the batch here",
         "text_encoder_layer_skip": "the text encoder is read as the base model's family does it",

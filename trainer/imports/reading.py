@@ -16,6 +16,8 @@ from . import ai_toolkit, kohya, onetrainer
 from .mapping import Imported, translate
 
 MOST_BYTES, MOST_VALUES, MOST_DEPTH, MOST_SETTINGS = 2**20, 100_000, 20, 5000
+_TRAINED = "STANDARD"
+"""Type of OneTrainer's concepts that are trained as they are."""
 _KNOWN = ("a TOML or a command line of kohya sd-scripts, a JSON of OneTrainer, or a YAML of ai-toolkit")
 
 
@@ -66,28 +68,38 @@ def _import_tree(path: Path, tree: Mapping[str, Any]) -> Imported:
 
 
 def _flatten_job(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The first process of a job of ai-toolkit, with its first dataset's settings as `datasets.…`."""
+    """The first process of a job of ai-toolkit, with its first dataset's settings as `datasets.…`, and as
+    `datasets.is_reg` the folders of regularisation images."""
     config = tree["config"]
     processes = [process for process in config["process"] if isinstance(process, dict)]
     process = dict(processes[0]) if processes else {}
-    datasets = [each for each in process.pop("datasets", None) or [] if isinstance(each, dict)]
+    every = [each for each in process.pop("datasets", None) or [] if isinstance(each, dict)]
+    datasets = [{name: value for name, value in each.items() if name != "is_reg"}
+                for each in every if not each.get("is_reg")]
     flat = dict(_leaves(process))
     if config.get("name"):
         flat["name"] = config["name"]
     if len(processes) > 1:
         flat["process"] = f"{len(processes)} processes"
     flat |= {f"datasets.{name}": value for name, value in _leaves(datasets[0] if datasets else {})}
+    if regularising := [str(each.get("folder_path", "")) for each in every if each.get("is_reg")]:
+        flat["datasets.is_reg"] = regularising
     flat["datasets.folder_path"] = [str(each["folder_path"]) for each in datasets if each.get("folder_path")]
     return flat
 
 
 def _flatten_onetrainer(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with its first enabled concept's settings as `concepts.…`."""
-    concepts = [each for each in tree.get("concepts") or [] if isinstance(each, dict) and each.get("enabled", True)]
+    """A config with the settings of its first concept that is trained as `concepts.…`. The kinds of others, such as
+    VALIDATION, are `concepts.type`."""
+    enabled = [each for each in tree.get("concepts") or [] if isinstance(each, dict) and each.get("enabled", True)]
+    concepts = [each for each in enabled if str(each.get("type", _TRAINED)).upper() == _TRAINED]
     flat = dict(_leaves({name: value for name, value in tree.items() if name != "concepts"}))
     if concepts:
         flat |= {f"concepts.{name}": value for name, value in _leaves(concepts[0])}
         flat["concepts.path"] = [str(each["path"]) for each in concepts if each.get("path")]
+    flat.pop("concepts.type", None)
+    if others := sorted({str(each["type"]) for each in enabled if each not in concepts}):
+        flat["concepts.type"] = others
     return flat
 
 

@@ -26,7 +26,7 @@ class Difference:
 @dataclass(frozen=True)
 class RunDifferences:
     """Attributes:
-        settings: by dotted name, and the base.
+        settings: by dotted name, with the base, the regularisation images and the LoRAs that were on in the training.
         recorded: whether both runs recorded their images; earlier versions did not.
         same_data: whether both were trained on the same images and captions, in the same order, and held back the same.
         only_first, only_second: names of images that one of them has.
@@ -92,7 +92,25 @@ def _word(value: Any) -> str:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    return {**_flat(run.config.to_dict()), "base": str(run.lineage.get("base", ""))[:12]}
+    given = {name: words(run.lineage[name]) for name, words in _GIVEN.items() if run.lineage.get(name)}
+    return {**_flat(run.config.to_dict()), "base": _short_hash(run.lineage.get("base", "")), **given}
+
+
+def _short_hash(value: Any) -> str:
+    return str(value)[:12]
+
+
+def _name_beside(value: Any) -> str:
+    """The frozen LoRAs by name, weights and strength; run.json may come from a stranger."""
+    rows = [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+    return ", ".join(f"{row.get('name', '')} ({_short_hash(row.get('tensors', ''))}) at {row.get('strength', '')}"
+                     for row in rows)
+
+
+_GIVEN: Mapping[str, Callable[[Any], str]] = {
+    "beside": _name_beside, "regularisation": _short_hash,
+    "model_loras": lambda value: ", ".join(map(str, value)) if isinstance(value, list) else str(value)}
+"""What a run was given beside its settings: field of its lineage → words."""
 
 
 def _flat(values: Mapping[str, Any], start: str = "") -> dict[str, Any]:
@@ -108,9 +126,9 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Diff
             if first.get(name) != second.get(name)]
 
 
-def _held(images: Sequence[RecordedImage] | None) -> set[tuple[str, str, bool]]:
+def _held(images: Sequence[RecordedImage] | None) -> set[tuple[str, str, bool, bool]]:
     """What a run trained on and held back for validation; a linked validation set is not in the lineage."""
-    return {(image.content, image.caption, image.validation) for image in images or ()}
+    return {(image.content, image.caption, image.validation, image.regularisation) for image in images or ()}
 
 
 def _names(mine: Mapping[str, RecordedImage], theirs: Mapping[str, RecordedImage]) -> tuple[str, ...]:

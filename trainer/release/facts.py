@@ -12,7 +12,6 @@ from .measured import BY_AUTHOR, Measured
 from .previews import Preview
 from .settings import ReleaseSettings
 from .source import Source
-from .texts import escaped
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ class Subject:
             return "Not measured."
         if found.found_by == BY_AUTHOR:
             return f"{found.strength:g}, stated by the author."
-        sweep = found.sweep.folder.name if found.sweep else ""
-        return f"{found.strength:g}, by {found.found_by} on the sweep {escaped(sweep)}."
+        return f"{found.strength:g}, by {found.found_by}."
 
     @property
     def usage_hint(self) -> str:

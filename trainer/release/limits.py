@@ -48,7 +48,8 @@ def _of_row(row: ScoreRow | None) -> Iterator[str]:
 
 def _of_views(measured: Measured) -> Iterator[str]:
     for prompt, aspects in measured.rated_bad.items():
-        yield f"Rated as bad by eye ({', '.join(aspects)}): {as_code(prompt)}."
+        what = as_code(prompt) or "what it draws from a caption of its training"
+        yield f"Rated as bad by eye ({', '.join(aspects)}): {what}."
     if measured.failed:
         yield f"{count_noun(measured.failed, 'test image')} could not be drawn."
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..pictures.images import open_image
 from ..sweeps.cells import Cell, Sweep
 from ..sweeps.marks import BAD, GOOD
 from .measured import Measured
-from .texts import json_without_folders, one_line
+from .texts import fold_prompt, json_without_folders, one_line
 
 VARIED = ("view", "framing", "expression", "background")
 """Axes of `coverage_words.AXES` on which the previews should differ, the most telling first."""
@@ -66,6 +66,12 @@ def choose_cells(measured: Measured, most: int) -> list[Cell]:
     return _varied(list({cell.key: cell for cell in of_base or near}.values()), measured, most)
 
 
+def hide_captions(cells: Sequence[Cell], captions: frozenset[str]) -> list[Cell]:
+    """The cells, without a prompt where it is one of these captions, as `fold_prompt` has them."""
+    return [replace(cell, facts={**cell.facts, "prompt": ""}) if fold_prompt(cell.facts.get("prompt", "")) in captions
+            else cell for cell in cells]
+
+
 def _varied(cells: list[Cell], measured: Measured, most: int) -> list[Cell]:
     marks = measured.marks
     chosen: list[Cell] = []
@@ -100,13 +106,15 @@ def write_previews(folder: Path, cells: Sequence[Cell], sweep: Sweep, name: str,
 
     Args:
         name, digest: the released file's name, without its ending, and its AutoV3.
-        workflow: keep the graph, without folders of this machine.
+        workflow: keep the graph, without folders of this machine, but not of a cell without a prompt: its prompt is in
+            the graph.
     """
     written: list[Preview] = []
     notes: list[str] = []
     for cell in cells:
         try:
-            image, graph = open_image(sweep.picture(cell)), _graph(sweep.picture(cell)) if workflow else {}
+            kept = workflow and bool(cell.facts.get("prompt"))
+            image, graph = open_image(sweep.picture(cell)), _graph(sweep.picture(cell)) if kept else {}
         except (UserError, OSError) as error:
             notes.append(f"A preview is left out: {error}")
             continue

@@ -14,9 +14,10 @@ The same run, sweep and settings give the same bytes again. Nothing is uploaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..common.counts import count_noun
 from ..common.files import write_json, write_text
 from ..common.folders import fill_folder
 from ..common.names import name_from
@@ -33,7 +34,7 @@ from .history import Entry, read_history, write_history
 from .limits import describe_limits
 from .measured import Measured, open_sweep, read_measured, recommended_files
 from .packed import write_zip
-from .previews import Preview, choose_cells, save_png, write_previews
+from .previews import Preview, choose_cells, hide_captions, save_png, write_previews
 from .released_file import released_metadata, write_released
 from .settings import ReleaseSettings
 from .source import Source, open_source
@@ -89,6 +90,7 @@ def release_lora(path: Path, root: Path, settings: ReleaseSettings, *, sweep: Pa
     key = f"{entry.weights} {settings.version}"
     with fill_folder(folder, key) as new:
         previews, notes = _write_images(new, source, measured, settings, name)
+        measured = replace(measured, cells=tuple(hide_captions(measured.cells, _secret(source, settings))))
         lora = new / f"{name}.safetensors"
         metadata = _metadata(Subject(name, settings, source, measured), lora.with_name(f"{name}.png"))
         write_released(source.file, lora, metadata)
@@ -119,12 +121,20 @@ def _write_images(folder: Path, source: Source, measured: Measured, settings: Re
     if measured.sweep is None:
         return [], ["It has no previews: give a sweep that was drawn with this LoRA."]
     digest = site_hashes(source.file)["AutoV3"]  # of the tensors, so the released file has it too
-    previews, notes = write_previews(folder, choose_cells(measured, settings.previews), measured.sweep, name, digest,
-                                     settings.workflow)
+    cells = hide_captions(chosen := choose_cells(measured, settings.previews), _secret(source, settings))
+    previews, notes = write_previews(folder, cells, measured.sweep, name, digest, settings.workflow)
+    if hidden := sum(cell is not kept for cell, kept in zip(chosen, cells, strict=True)):
+        notes.append(f"{count_noun(hidden, 'preview')} drawn from captions of the training: these prompts and "
+                     "workflows are left out. Draw a sweep from prompts of your own, or keep captions.")
     if previews:
         first = open_image(folder / previews[0].place)
         save_png(folder / f"{name}.png", first, {"parameters": previews[0].parameters})
     return previews, notes
+
+
+def _secret(source: Source, settings: ReleaseSettings) -> frozenset[str]:
+    """The captions that nothing in the release may tell."""
+    return frozenset() if settings.captions else source.captions
 
 
 def _metadata(subject: Subject, preview: Path) -> dict[str, str]:

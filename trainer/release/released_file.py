@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ..lora.hashes import write_hashed
 from ..lora.metadata import ALPHA_TABLE, read_table
 from ..lora.tensors import Source as Tensors, TensorFile
+from .source import CAPTIONS
 from .texts import json_without_folders, one_line, without_folders
 
 NEEDED = ("ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args", "ss_base_model_version",
@@ -27,13 +28,17 @@ TRAINING = (
     "ss_max_token_length",
     "ss_training_started_at", "ss_training_finished_at", "ss_sd_model_name", "ss_sd_model_hash",
     "ss_new_sd_model_hash", "ss_vae_name", "ss_vae_hash", "ss_new_vae_hash", "ss_sd_scripts_commit_hash",
-    "ss_loss_type", "ss_prior_loss_weight", "ss_scale_weight_norms")
+    "ss_loss_type", "ss_huber_c", "ss_huber_schedule", "ss_prior_loss_weight", "ss_scale_weight_norms",
+    "ss_ip_noise_gamma", "ss_debiased_estimation", "ss_multires_noise_iterations", "ss_zero_terminal_snr")
 """kohya's facts about a training that name no image, caption or folder. (The names of base and VAE lose their folder.)
 """
 OURS = "lora_bootstrap."
 OF_THE_BASE = ("lora_bootstrap.base_hash", "lora_bootstrap.family")
-TAGS, CAPTIONS = "ss_tag_frequency", "lora_bootstrap.captions"
+TAGS = "ss_tag_frequency"
 CONFIG, LINEAGE = "lora_bootstrap.config", "lora_bootstrap.lineage"
+_EARLIER, _NAMES = "lineage", ("name", "model_loras")
+"""Fields of a lineage: the lineage of what a file was made from, as JSON; names of LoRAs, which ComfyUI lists with
+their folders."""
 LONGEST_TAG = 4
 """Words of a tag; what is longer is a caption in prose, which kohya's trainer counts as a tag too."""
 MODELSPEC = ("sai_model_spec", "architecture", "implementation", "date", "resolution", "prediction_type",
@@ -49,7 +54,7 @@ def released_metadata(metadata: Mapping[str, str], *, name: str, author: Mapping
         name: of the file, which web UIs show as its alias.
         author: modelspec's title, author, ... without their prefix; empty ones are left out.
         strip: only what is needed to use the weights.
-        captions: keep captions, prompts, and names of folders and files. Paths lose their folders all the same.
+        captions: keep captions, prompts, and names of the dataset's folders. Paths lose their folders all the same.
     """
     kept = {key: value for key, value in metadata.items() if _stays(key, strip, captions)}
     if not strip and not captions:
@@ -81,16 +86,32 @@ def _tag_counts(text: str, name: str) -> str:
 
 
 def _without_prompts(text: str, name: str) -> str:
-    """Our own settings without the prompts of their previews, which are often captions."""
-    values: dict[str, Any] = dict(read_table({CONFIG: text}, CONFIG))
-    return json.dumps({**values, "name": name, "preview_prompts": []}, ensure_ascii=False, sort_keys=True)
+    """Our own settings without their prompts: those of previews are often captions, and that of the preservation may
+    be one."""
+    values: dict[str, Any] = {**read_table({CONFIG: text}, CONFIG), "name": name, "preview_prompts": []}
+    if isinstance(preservation := values.get("preservation"), dict):
+        values["preservation"] = {**preservation, "prompt": ""}
+    return json.dumps(values, ensure_ascii=False, sort_keys=True)
 
 
 def _without_places(text: str, name: str) -> str:
-    """What a LoRA was made from, without the folders: even their last part may be the dataset's name."""
+    """What a LoRA was made from, without the folders: even their last part may be the dataset's name. Other LoRAs keep
+    their names and hashes; names of files go, because those of checkpoints have the run's name."""
     rows = read_table({LINEAGE: text}, LINEAGE).items()
-    return json.dumps({key: value for key, value in rows if without_folders(value) == value}, ensure_ascii=False,
-                      sort_keys=True)
+    kept = {key: value for key, value in rows if without_folders(value) == value}
+    return json.dumps(_without_files(kept, name), ensure_ascii=False, sort_keys=True)
+
+
+def _without_files(value: Any, name: str, field: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_files(inner, name, key) for key, inner in value.items() if key != "file"}
+    if isinstance(value, list):
+        return [_without_files(inner, name, field) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if field == _EARLIER:
+        return _without_places(value, name)
+    return PureWindowsPath(value).name if field in _NAMES else value
 
 
 _REDUCED = {TAGS: _tag_counts, CONFIG: _without_prompts, LINEAGE: _without_places}

@@ -32,7 +32,8 @@ class ReleaseSettings:
         strength: to recommend; None for what was measured.
         step: the run's checkpoint to release; None for the one that the sweep's scores recommend, or else the last.
         strip: leave out what the file says about its training, but for what decides its strength.
-        captions: keep captions, names of folders and prompts in the metadata, which are left out otherwise.
+        captions: keep captions, names of folders and prompts in the metadata, and captions as prompts of previews,
+            which are left out otherwise.
         workflow: keep workflows in the previews.
         previews: number of previews at most.
     """

@@ -12,15 +12,18 @@ from ..common.names import name_from
 from ..datasets.recorded import RecordedImage, read_images
 from ..lora.hashes import check_weights, tensor_hash
 from ..lora.layers import read_header
-from ..lora.metadata import read_count
+from ..lora.metadata import read_count, read_table, read_texts
 from ..models.families import FAMILIES, Family
 from ..stacks.stack import file_role
 from ..sweeps.score import validation_of
-from ..training.config import FULL
+from ..training.config import DORA, FULL, LORA
 from ..training.runs import Run, latest_checkpoint, read_run
+from .texts import fold_prompt
 
 KOHYA_BASES = {"sd_v1": "sd15", "sdxl_base_v1-0": "sdxl"}
 """Families by the `ss_base_model_version` of other trainers, where it names one alone."""
+CAPTIONS = "lora_bootstrap.captions"
+"""Metadata: a few captions of the training, as they were trained."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,13 @@ class Source:
         return read_count(self.metadata, "ss_steps")
 
     @property
+    def adapter(self) -> str:
+        """The kind of adapter by its network arguments: one of ADAPTER_KINDS, or another algorithm of LyCORIS."""
+        args = read_table(self.metadata, "ss_network_args")
+        algorithm = str(args.get("algo", LORA)).lower()
+        return DORA if algorithm in (LORA, "locon") and str(args.get("dora_wd")).lower() == "true" else algorithm
+
+    @property
     def base_hash(self) -> str:
         """sha256 of the base as this pack or kohya's trainer recorded it; "" if neither did."""
         return next((found for name in ("lora_bootstrap.base_hash", "ss_new_sd_model_hash")
@@ -60,7 +70,24 @@ class Source:
 
     @property
     def images(self) -> Sequence[RecordedImage] | None:
-        """What the run was trained on; None if that was not recorded."""
+        """The subject's images that the run trained on or held back; None if they were not recorded."""
+        recorded = self._recorded
+        return None if recorded is None else [image for image in recorded if not image.regularisation]
+
+    @property
+    def regularisation(self) -> int:
+        """Number of regularisation images, as far as they were recorded."""
+        return sum(image.regularisation for image in self._recorded or ())
+
+    @property
+    def captions(self) -> frozenset[str]:
+        """All captions that the run or the file records, as `fold_prompt` has them, but for one that is the trigger
+        alone."""
+        texts = [*(image.caption for image in self._recorded or ()), *read_texts(self.metadata, CAPTIONS)]
+        return frozenset(map(fold_prompt, texts)) - {"", fold_prompt(self.trigger)}
+
+    @property
+    def _recorded(self) -> Sequence[RecordedImage] | None:
         return read_images(self.run.folder) if self.run else None
 
     @property
@@ -99,7 +126,7 @@ def _open_run(path: Path, step: int | None, wanted: Mapping[str, str]) -> tuple[
             raise UserError(f"run {run.name!r} has no checkpoint at step {step}; it has {have}.")
         return run, files[step], ""
     if wanted:
-        for file in reversed(files.values()):
+        for file in (*reversed(files.values()), *(average for _, average in run.averages())):
             if why := wanted.get(file_hash(file)) or wanted.get(tensor_hash(file)):
                 return run, file, why
     last, file = latest_checkpoint(run)
@@ -107,14 +134,14 @@ def _open_run(path: Path, step: int | None, wanted: Mapping[str, str]) -> tuple[
 
 
 def _run_of(file: Path) -> Run | None:
-    """The run whose folder a LoRA file lies in, if it is one of its checkpoints."""
+    """The run whose folder a LoRA file lies in, if it is one of its checkpoints or an average of some."""
     if not (file.parent / "run.json").is_file():
         return None
     try:
         run = read_run(file.parent)
     except UserError:
         return None
-    return run if any(path.name == file.name for _, path in run.checkpoints()) else None
+    return run if any(path.name == file.name for _, path in (*run.checkpoints(), *run.averages())) else None
 
 
 def _family(metadata: Mapping[str, str]) -> Family | None:

@@ -23,6 +23,11 @@ def one_line(text: object) -> str:
     return " ".join(printable(str(text).replace("\t", " ")).split())
 
 
+def fold_prompt(text: object) -> str:
+    """Equal for texts that are the same prompt."""
+    return one_line(text).casefold()
+
+
 def escaped(text: object) -> str:
     """One line of Markdown that shows the text as it is, also in a table and where HTML is allowed."""
     plain = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

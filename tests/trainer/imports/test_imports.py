@@ -67,7 +67,8 @@ ONETRAINER = {
     "save_every_unit": "EPOCH", "sample_after": 10, "sample_after_unit": "MINUTE", "masked_training": True,
     "unet": {"learning_rate": 2e-4, "weight_dtype": "FLOAT_16"}, "text_encoder": {"train": False},
     "optimizer": {"optimizer": "ADAMW_8BIT", "weight_decay": 0.02, "beta1": 0.9},
-    "concepts": [{"enabled": False, "path": "/off"}, {
+    "peft_type": "LOHA", "lora_decompose": True, "mse_strength": 0.0, "huber_strength": 1.0,
+    "concepts": [{"enabled": False, "path": "/off"}, {"path": "/data/held", "type": "VALIDATION"}, {
         "path": "/data/akane", "balancing": 10.0, "image": {"enable_random_flip": True}, "text": {
             "enable_tag_shuffling": True, "keep_tags_count": 2, "tag_dropout_enable": True,
             "tag_dropout_mode": "RANDOM", "tag_dropout_probability": 0.2}}],
@@ -79,10 +80,13 @@ config:
   process:
     - type: sd_trainer
       trigger_word: p3r5on
-      network: {type: lora, linear: 16, linear_alpha: 8}
+      network: {type: lokr, linear: 16, linear_alpha: 8, lokr_full_rank: true, lokr_factor: 8}
       save: {dtype: float16, save_every: 250}
       datasets:
+        - folder_path: /data/men
+          is_reg: true
         - folder_path: /data/akane
+          is_reg: false
           caption_ext: txt
           caption_dropout_rate: 0.05
           resolution: [ 512, 768 ]
@@ -93,6 +97,11 @@ config:
         optimizer: adamw8bit
         lr: 1e-4
         timestep_type: weighted
+        min_denoising_steps: 100
+        max_denoising_steps: 1000
+        diff_output_preservation: true
+        diff_output_preservation_class: person
+        diff_output_preservation_multiplier: 0.5
         content_or_style: balanced
         dtype: bf16
       model: {name_or_path: black-forest-labs/FLUX.1-dev, is_flux: true, quantize: true}
@@ -131,11 +140,66 @@ def test_a_kohya_training_with_its_dataset(tmp_path):
         887, True, 2, True], "the side of a square as large as 768 x 1024"
     assert (found.base, found.datasets) == ("/models/sd_xl_base_1.0.safetensors", ("/data/akane", "/data/more"))
     assert line(found, "flip_aug").kind == DIFFERS and "between the 2 subsets" in line(found, "flip_aug").note
+    assert found.regularisation == ("/data/girls",)
     for name, reason in (("multires_noise_iterations", "one resolution"), ("num_repeats", "10_name"),
                          ("optimizer_args.betas", "usual arguments"), ("is_reg", "regularisation"),
                          ("some_new_option", "does not know it")):
         assert line(found, name).kind == LEFT and reason in line(found, name).note
     assert not any("noise_offset" in name for name in found.settings), "0 turns it off"
+
+
+LYCORIS = """
+network_module = "lycoris.kohya"
+network_dim = 16
+network_alpha = 8
+network_args = [ "algo=lokr", "factor=8", "preset=attn-mlp", "rs_lora=True", "dora_wd=True", "block_dims=4,4",]
+optimizer_type = "schedulefree.AdamWScheduleFree"
+lr_scheduler = "cosine"
+lr_warmup_steps = 100
+full_bf16 = true
+max_train_epochs = 10
+scale_weight_norms = 1.0
+loss_type = "huber"
+huber_c = 0.2
+noise_offset = 0.05
+min_timestep = 200
+max_timestep = 900
+train_data_dir = "/data/akane"
+reg_data_dir = "/data/girls"
+prior_loss_weight = 0.5
+"""
+
+
+def test_a_lycoris_training_of_kohya_with_regularisation_images(tmp_path):
+    found = import_config(written(tmp_path, "train.toml", LYCORIS))
+    TrainConfig().replace(**found.settings)
+    assert values(found, "adapter.kind", "adapter.lokr_factor", "adapter.layers", "adapter.rank_stabilized") == [
+        "lokr", 8, "attention+mlp", True]
+    assert "only a LoRA can be a DoRA" in line(found, "network_args.dora_wd").note
+    assert "block_ranks" in line(found, "network_args.block_dims").note
+    assert values(found, "optimizer.name", "optimizer.schedule", "optimizer.warmup_steps") == [
+        "adamw_schedule_free", "constant", 0], "it takes no schedule there"
+    assert line(found, "full_bf16").kind == LEFT, "it does not replace the optimizer"
+    assert "adapter.kind lokr" in line(found, "scale_weight_norms").note, "not beside LoKr, and the others stay"
+    assert values(found, "objective.loss", "objective.huber_delta", "objective.huber_schedule") == ["huber", 0.2, "snr"]
+    assert line(found, "huber_schedule").assumed
+    assert values(found, "objective.noise_offset", "objective.min_timestep", "objective.max_timestep") == [
+        0.05, 0.2, 0.9]
+    assert values(found, "data.prior_loss_weight") == [0.5] and found.regularisation == ("/data/girls",)
+
+
+@pytest.mark.parametrize(("lines", "expected"), [
+    ('network_module = "lycoris.kohya"\nnetwork_args = ["algo=lora", "dora_wd=True"]', {"adapter.kind": "dora"}),
+    ('optimizer_type = "pytorch_optimizer.CAME"', {"optimizer.name": "came"}),
+    ('optimizer_type = "AdamW"\nfull_bf16 = true', {"optimizer.name": "adamw_bf16"}),
+    ('optimizer_type = "Prodigy"\nfull_bf16 = true', {"optimizer.name": "prodigy"}),
+    ('lr_scheduler = "polynomial"', {"optimizer.schedule": "linear"}),
+    ('lr_scheduler = "polynomial"\nlr_scheduler_power = 2', {"optimizer.schedule": "polynomial"}),
+    ("loss_type = 'l2'", {"objective.huber_schedule": None}),
+])
+def test_options_of_kohya_that_depend_on_others(tmp_path, lines, expected):
+    found = import_config(written(tmp_path, "train.toml", lines))
+    assert {name: found.settings.get(name) for name in expected} == expected
 
 
 def test_a_command_line_says_the_same_as_a_toml(tmp_path):
@@ -173,7 +237,11 @@ def test_a_onetrainer_config(tmp_path):
         3.0, 0.2, 2, True]
     assert "no weight and no bias" in line(found, "timestep_distribution").note
     assert "MINUTE" in line(found, "sample_after").note and line(found, "model_type").kind == LEFT
-    assert found.datasets == ("/data/akane",), "a concept that is off is not trained"
+    assert found.datasets == ("/data/akane",), "a concept that is off is not trained, and one for validation neither"
+    assert "validation_fraction" in line(found, "concepts.type").note
+    assert values(found, "objective.loss", "objective.huber_delta", "objective.huber_schedule") == [
+        "huber", 1.0, "constant"]
+    assert values(found, "adapter.kind") == ["loha"], "lora_decompose is for LoRAs"
 
 
 def test_a_preset_of_onetrainer_is_completed_by_its_defaults(tmp_path):
@@ -194,6 +262,9 @@ def test_an_ai_toolkit_job(tmp_path):
     assert line(found, "datasets.resolution").kind == DIFFERS
     assert line(found, "train.timestep_type").kind == line(found, "train.content_or_style").kind == LEFT
     assert found.base == "black-forest-labs/FLUX.1-dev"
+    assert values(found, "adapter.kind", "adapter.lokr_factor", "preservation.weight") == ["lokr", 8, 0.5]
+    assert values(found, "objective.min_timestep", "objective.max_timestep") == [None, 0.9], "0 is pure noise there"
+    assert (found.datasets, found.regularisation) == (("/data/akane",), ("/data/men",))
 
 
 def test_every_row_leads_to_a_setting_or_says_that_it_is_not_here():
@@ -244,5 +315,9 @@ def test_the_settings_are_saved_for_a_training(tmp_path, capsys):
     assert main(["import-config", str(path), "--save", str(saved), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert read_settings(saved) == printed["settings"] and printed["tool"] == "ai-toolkit"
+    assert printed["regularisation"] == ["/data/men"]
+    tuned = written(tmp_path, "tuned.json", {"training_method": "FINE_TUNE", "concepts": [{"path": "/data/my girl"}]})
+    assert main(["import-config", str(tuned)]) == 0
+    assert 'lora-bootstrap finetune --config FILE --dataset "/data/my girl" --base MODEL' in capsys.readouterr().out
     nested = written(tmp_path, "nested.toml", "steps = 5\n[adapter]\nrank = 3\n")
     assert read_settings(nested) == {"steps": 5, "adapter.rank": 3}

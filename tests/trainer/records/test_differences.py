@@ -1,6 +1,7 @@
 """What differs between two runs is found in what they recorded."""
 
 import json
+from dataclasses import replace
 
 from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.datasets.dataset import load_folder
@@ -45,6 +46,20 @@ def test_settings_images_captions_and_figures_are_compared(tmp_path, capsys):
     assert command("diff", first, second, "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["only_first"] == [samples[0].path.name]
     assert command("diff", first, tmp_path) == 2 and "no run.json" in capsys.readouterr().err
+
+
+def test_loras_beside_a_training_and_regularisation_images_are_differences_too(tmp_path):
+    beside = [{"name": "inks", "tensors": "e" * 64, "strength": 0.5}]
+    first = write_whole_run(tmp_path, "a", beside=beside, regularisation="f" * 64)
+    second = write_whole_run(tmp_path, "b", beside=[], model_loras=["paper.safetensors at 0.8"])
+    samples = list(make_dataset(tmp_path / "set", 2))
+    record_images(first, [samples[0], replace(samples[1], regularisation=True)])
+    record_images(second, samples)
+    found = compare_runs(*map(read_run, (first, second)))
+    assert not found.same_data
+    assert {row.name: (row.first, row.second) for row in found.settings} == {
+        "beside": ("inks (eeeeeeeeeeee) at 0.5", None), "regularisation": ("ffffffffffff", None),
+        "model_loras": (None, "paper.safetensors at 0.8")}
 
 
 def test_another_validation_set_is_not_the_same_data(tmp_path):

@@ -7,6 +7,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.release.bases import A1111, CIVITAI
+from lora_bootstrap.trainer.release.cards import model_card
 from lora_bootstrap.trainer.release.release import release_lora
 from lora_bootstrap.trainer.release.rights import Rights
 from lora_bootstrap.trainer.release.settings import ReleaseSettings
@@ -48,6 +49,18 @@ def test_a_licence_of_ones_own_is_named_as_other_and_none_is_left_out(tmp_path):
         data = ModelCard.load(done.folder / "README.md").data
         assert (data.license, data.license_name) == expected
         assert data.base_model is None, "it is not guessed from the family"
+
+
+def test_the_kind_of_adapter_is_named_and_only_a_lora_is_said_to_load_in_diffusers(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_card, "DIFFUSERS", ("sandbox",))
+    for kind, type_, loads in (("lora", "LORA", True), ("dora", "DoRA", False), ("lokr", "LoCon", False)):
+        run = write_trained(tmp_path / "output", kind, **{"adapter.kind": kind, "optimizer.ema_decay": 0.9})
+        done = release_lora(run.folder, tmp_path / "releases", ReleaseSettings())
+        card = ModelCard.load(done.folder / "README.md")
+        assert f"| kind of adapter | {kind} |" in card.text
+        assert "| weights | EMA of the steps, decay 0.9 |" in card.text
+        assert (card.data.library_name == "diffusers") is loads and ("diffusers" in card.data.tags) is loads
+        assert json.loads((done.folder / f"{kind}.civitai.info").read_text())["model"]["type"] == type_
 
 
 def test_lora_manager_finds_the_primary_file_its_hash_and_the_trained_words(released):

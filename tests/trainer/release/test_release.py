@@ -21,7 +21,7 @@ from lora_bootstrap.trainer.release.settings import ReleaseSettings
 from lora_bootstrap.trainer.sweeps.marks import Marks
 from lora_bootstrap.trainer.training.adapters import select_modules
 
-from ...helpers.trained_run import PRIVATE, PROMPTS, draw_scored, write_trained
+from ...helpers.trained_run import CAPTIONS, PRIVATE, PROMPTS, draw_scored, write_trained
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_checkpoint_that_the_scores_recommend_is_released_with_the_strength_
     assert told["modelspec.usage_hint"] == "Write akane in the prompt. Use it at strength 0.8."
     assert told["modelspec.title"] == "Akane" and told["modelspec.license"] == "cc-by-4.0"
     assert told["modelspec.thumbnail"].startswith("data:image/") and told["ss_steps"] == "50"
-    assert "- 0.8, by Score Sweep on the sweep akane-test." in card_of(done)
+    assert "- 0.8, by Score Sweep." in card_of(done), "the sweep is named after the run, and that after the dataset"
     assert "step 50, strength 0.8 is released, as its sweep recommends." in done.lines
     last = release(tmp_path, run.folder, sweep, step=100, name="last")
     assert metadata_of(last.lora)["ss_steps"] == "100"
@@ -89,8 +89,12 @@ def test_the_released_weights_do_in_diffusers_what_those_of_the_run_do(tiny_back
 
 @pytest.mark.parametrize("strip", [False, True])
 def test_nothing_in_a_release_tells_a_caption_a_files_name_or_a_folder_of_the_dataset(run, tmp_path, strip):
-    sweep = draw_scored(tmp_path / "output", run)
+    sweep = draw_scored(tmp_path / "output", run, prompts=(CAPTIONS[0], *PROMPTS))
+    best = next(cell.key for cell in sweep.cells
+                if cell.facts["prompt"] == CAPTIONS[0] and cell.facts["strength"] == 0.8)
+    write_json(sweep.folder / "marks.json", Marks().changed(best, [], {}).to_dict())
     done = release(tmp_path, run.folder, sweep, strip=strip, workflow=True)
+    assert any(line.startswith("1 preview drawn from captions of the training") for line in done.lines)
     kept = metadata_of(run.final_path)
     assert all(any(word in text for text in kept.values()) for word in ("secret garden", "/home/jane", "Aunt Mary"))
     for name in done.files:
@@ -101,7 +105,21 @@ def test_nothing_in_a_release_tells_a_caption_a_files_name_or_a_folder_of_the_da
     assert told["ss_network_alpha"], "what decides the strength of the weights is never left out"
     if not strip:
         assert json.loads(told["ss_tag_frequency"]) == {"akane": {"1girl": 3, "smile": 1}}
-    assert "secret garden" in metadata_of(release(tmp_path, run.folder, captions=True).lora)["lora_bootstrap.captions"]
+        lineage = json.loads(told["lora_bootstrap.lineage"])
+        assert lineage["beside"] == [{"name": "inks", "tensors": "e" * 64, "strength": 0.5}]
+        assert lineage["model_loras"] == ["paper.safetensors at 0.8"]
+    told = release(tmp_path, run.folder, sweep, captions=True)
+    assert "secret garden" in metadata_of(told.lora)["lora_bootstrap.captions"] and "secret garden" in card_of(told)
+
+
+def test_an_average_of_checkpoints_is_released_as_a_file_of_its_run(run, tmp_path):
+    average = run.average_path(50, 100)
+    average.write_bytes(run.checkpoint_path(50).read_bytes())
+    run.checkpoint_path(50).unlink()
+    done = release(tmp_path, average)
+    assert done.lora.name == "akane.safetensors" and "- 3 images, 6 with repeats." in card_of(done)
+    wanted = release(tmp_path, run.folder, draw_scored(tmp_path / "output", run, best=0))
+    assert tensor_hash(wanted.lora) == tensor_hash(average) != tensor_hash(run.final_path)
 
 
 def test_a_strangers_file_loses_the_folders_that_kohyas_trainer_writes_into_it(run, tmp_path):
@@ -177,7 +195,7 @@ def test_limits_are_the_gates_that_failed_and_what_was_not_measured(run, tmp_pat
         "- It was tested with one seed only."]
     assert "| likeness | 0.60 |" in text and "| diversity | not measured |" in text
     assert "| validation loss, as a share of the base's | 0.750 |" in text
-    assert "- 3 images, 6 with repeats." in text and "holiday" not in text
+    assert "- 3 images, 6 with repeats." in text and "- 1 regularisation image beside them." in text
 
 
 def test_scores_of_other_weights_or_other_images_are_not_used(run, tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ..bases import DIFFUSERS
+from ..bases import DIFFUSERS, DIFFUSERS_ADAPTERS
 from ..facts import Facts
 from ..limits import describe_limits
 from ..texts import as_code, escaped, one_line, printable, yaml_lines
@@ -45,7 +45,8 @@ def front_matter(facts: Facts) -> dict[str, object]:
     """The card's data, by Hugging Face's names. What is not known is "" or []."""
     licence = facts.settings.licence.strip()
     known = licence.casefold() in LICENCES
-    diffusers = ["diffusers"] if facts.source.family and facts.source.family.name in DIFFUSERS else []
+    family, adapter = facts.source.family, facts.source.adapter
+    diffusers = ["diffusers"] if family and family.name in DIFFUSERS and adapter in DIFFUSERS_ADAPTERS else []
     return {
         "license": (licence.casefold() if known else OTHER) if licence else "",
         "license_name": _licence_name(licence) if licence and not known else "",
@@ -94,9 +95,9 @@ def _what(facts: Facts) -> list[str]:
 def _gallery(facts: Facts) -> list[str]:
     lines = []
     for preview in facts.previews:
-        lines += [f"![{escaped(preview.prompt)}]({preview.place})", "",
-                  f"{as_code(preview.prompt)}, strength {preview.strength:g}"
-                  + ("" if preview.seed is None else f", seed {preview.seed}"), ""]
+        seed = "" if preview.seed is None else f"seed {preview.seed}"
+        told = filter(None, (as_code(preview.prompt), f"strength {preview.strength:g}", seed))
+        lines += [f"![{escaped(preview.prompt)}]({preview.place})", "", ", ".join(told), ""]
     return lines[:-1]
 
 

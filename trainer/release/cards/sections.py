@@ -16,6 +16,8 @@ TRAINING = (
     ("ss_lr_scheduler", "schedule"), ("ss_steps", "steps"), ("ss_epoch", "epochs"),
     ("ss_batch_size_per_device", "batch size"), ("ss_gradient_accumulation_steps", "accumulated batches"),
     ("ss_resolution", "resolution"), ("ss_min_snr_gamma", "min-SNR gamma"), ("ss_noise_offset", "noise offset"),
+    ("ss_ip_noise_gamma", "noise in the input"), ("ss_scale_weight_norms", "largest norm of a layer"),
+    ("ss_prior_loss_weight", "weight of regularisation images"), ("lora_bootstrap.weights", "weights"),
     ("ss_mixed_precision", "mixed precision"), ("ss_seed", "seed"), ("ss_sd_model_name", "base file"))
 """(key of the file's metadata, its name)."""
 DRAWN = (("steps", "steps"), ("cfg", "cfg"), ("sampler", "sampler"), ("scheduler", "scheduler"))
@@ -36,6 +38,8 @@ def training_rows(facts: Facts) -> list[tuple[str, str]]:
     """What the released file says about its training, and the validation loss of its run."""
     rows = [(name, escaped(facts.metadata[key])) for key, name in TRAINING
             if facts.metadata.get(key, "") not in ("", "None")]
+    if rows:
+        rows.insert(0, ("kind of adapter", escaped(facts.source.adapter)))
     ratio = None if facts.settings.strip else facts.source.validation
     if rows and ratio is not None:
         rows.append(("validation loss, as a share of the base's", f"{ratio:.3f}"))
@@ -64,6 +68,8 @@ def dataset_lines(facts: Facts) -> list[str]:
     lines = [f"{count_noun(len(trained), 'image')}" + (
         f", {repeated} with repeats" if repeated != len(trained) else "") + (
         f"; {count_noun(held, 'image')} held back for validation" if held else "") + "."]
+    if facts.source.regularisation:
+        lines.append(f"{count_noun(facts.source.regularisation, 'regularisation image')} beside them.")
     for axis in dataset_axes(facts.source):
         lines.append(f"{axis.title}: " + ", ".join(f"{bar.name} {bar.pictures}" for bar in axis.bars if bar.pictures)
                      + (f", not named {axis.unsaid}" if axis.unsaid else "") + ".")

@@ -10,7 +10,7 @@ import html
 from typing import Any
 
 from ...common.files import file_hash
-from ..bases import a1111_base
+from ..bases import CIVITAI_TYPES, a1111_base
 from ..facts import Facts
 from ..limits import describe_limits
 from ..previews import Preview
@@ -28,8 +28,8 @@ def civitai_info(facts: Facts) -> dict[str, Any]:
         "id": None, "modelId": None, "name": facts.settings.version, "baseModel": facts.civitai_base,
         "trainedWords": [facts.trigger] if facts.trigger else [],
         "description": _as_html(facts.settings.changes),
-        "model": {"name": facts.title, "type": "LORA", "tags": facts.tags, "description": _as_html(_describe(facts)),
-                  **({"poi": True} if real else {})},
+        "model": {"name": facts.title, "type": CIVITAI_TYPES.get(facts.source.adapter, "LORA"), "tags": facts.tags,
+                  "description": _as_html(_describe(facts)), **({"poi": True} if real else {})},
         **({"creator": {"username": one_line(facts.settings.author)}} if facts.settings.author else {}),
         "files": [{"id": None, "name": facts.file, "type": "Model", "primary": True, "sizeKB": facts.size / KB,
                    "metadata": {"format": "SafeTensor"}, "hashes": dict(facts.hashes)}],
