@@ -53,10 +53,14 @@ test("a run that was killed says from which step it goes on", () => {
   assert.equal(line(0), "interrupted at step 2/800 · run again to start anew", "no state was saved yet");
 });
 
-test("outliers are listed below the notes, each once", () => {
+test("outliers are listed below the notes, each once, whatever its figures were when a note named it", () => {
   const reply = { ...REPLY, notes: ["3.1 GB", "a.png: odd"], outliers: ["a.png: odd", "b.png: odd"] };
   assert.deepEqual(remarksOf(fromReply(reply)), ["3.1 GB", "a.png: odd", "b.png: odd"]);
   assert.deepEqual(remarksOf(withEvent(fromReply(reply), { ...EVENT, notes: [] })), ["a.png: odd", "b.png: odd"]);
+  const aside = "step 40: a.png is set aside from here on: its loss is 3 times what is expected";
+  const later = ["a.png: its loss is 2 times what is expected. It was set aside after step 40.", "aa.png: its loss is 3 times"];
+  assert.deepEqual(remarksOf({ notes: [aside, "b.png: 1.9 times"], outliers: [...later, "b.png: 2 times"] }),
+    [aside, "b.png: 1.9 times", later[1]]);
   assert.deepEqual(remarksOf(fromReply(REPLY)), [], "the answer of an earlier version");
 });
 
