@@ -55,6 +55,9 @@ export function remarksOf({ notes, outliers }) {
   return [...notes, ...outliers.filter((line) => !isNamed(line.slice(0, line.lastIndexOf(": "))))];
 }
 
+/** A line whose first word is a long file name with its middle left out: what is wrong with the image must be in sight. */
+export const shortenName = (line) => line.replace(/^(.{8}).{4,}(.{6}\.\w{3,4}: )/, "$1…$2");
+
 /** Whether there were steps between the last two losses that no event reported. */
 export function hasGap(run) {
   const [before, last] = run.losses.slice(-2);

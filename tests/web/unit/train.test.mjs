@@ -3,7 +3,7 @@ import test from "node:test";
 
 import "./host_stub.mjs";
 
-const { chartSummary, countHidden, fromReply, hasGap, latestSamples, remarksOf, statusLine, withEvent } = await import("../../../web/train/state.js");
+const { chartSummary, countHidden, fromReply, hasGap, latestSamples, remarksOf, shortenName, statusLine, withEvent } = await import("../../../web/train/state.js");
 const { formatLoss, formatMemory, formatRate, formatSeconds, formatTick } = await import("../../../web/common/format.js");
 const { trainedText } = await import("../../../web/train/presets.js");
 
@@ -51,6 +51,11 @@ test("a run that was killed says from which step it goes on", () => {
   assert.equal(line(2), "interrupted at step 2/800 · run again to continue from there");
   assert.equal(line(null), line(2));
   assert.equal(line(0), "interrupted at step 2/800 · run again to start anew", "no state was saved yet");
+});
+
+test("a long file name is shortened, so that what is wrong with the image is in sight", () => {
+  assert.equal(shortenName("000_portrait in the garden, second try.png: its loss"), "000_port…nd try.png: its loss");
+  for (const line of ["a.png: its loss", "3.1 GB predicted for a step of a rather long text: it fits"]) assert.equal(shortenName(line), line);
 });
 
 test("outliers are listed below the notes, each once, whatever its figures were when a note named it", () => {
