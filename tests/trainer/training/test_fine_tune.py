@@ -277,5 +277,5 @@ def test_a_whole_model_never_takes_the_place_of_another_file(tmp_path):
     assert first == tmp_path / "diffusion_models" / "tuned.safetensors"
     save_model(first, {"a": torch.ones(2)}, difference)
     assert model_path(difference) == first, "it holds this difference already"
-    save_file({"a.diff": torch.zeros(2)}, difference)
+    save_file({"a.diff": torch.zeros(3)}, difference)
     assert model_path(difference).name == "tuned-2.safetensors", "another training under the same name"
