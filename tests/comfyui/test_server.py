@@ -160,7 +160,7 @@ def check_status(server, told):
     kinds = {"name": str, "run": str, "status": str, "message": str, "step": int, "steps": int,
              "losses": list, "smoothed": list, "validation": list, "samples": list, "checkpoints": list,
              "rank": int, "alpha": (int, float), "learning_rate": (int, float), "proofs": list,
-             "notes": list, "figures": str}
+             "notes": list, "outliers": list, "figures": str}
     assert all(isinstance(told[key], kind) for key, kind in kinds.items())
     assert set(told) == set(kinds) | {"node_id", "seconds_left", "seconds_per_step", "memory", "resumes_from"}
     assert told["status"] in STATUSES and len(told["losses"]) == len(told["smoothed"]) <= 2000
