@@ -13,6 +13,7 @@ from ..host.drawing.sampling_figures import DrawnModel
 from ..host.eyes import choose_eye
 from ..host.working import COLUMN, Work, follow, problem, show_report
 from ..trainer.audits.audit import AuditConfig, DatasetAudit, audit
+from ..trainer.audits.looks import compares_looks
 from ..trainer.audits.report import draw_audit_sheet, table
 from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
@@ -83,7 +84,7 @@ class AuditDataset(io.ComfyNode):
                 copies_only=False, clip_vision=None) -> io.NodeOutput:
         config = AuditConfig(family=family, resolution=resolution or None, purpose=purpose, trigger=trigger.strip(),
                              copies_only=copies_only)
-        eye = None if copies_only else choose_eye(family == SANDBOX, clip_vision)
+        eye = choose_eye(family == SANDBOX, clip_vision) if compares_looks(config) else None  # it may not load
         found = run_audit(dataset, config, Work(cls.hidden.unique_id), eye)
         rest, reasons = leave_out_findings(found, dataset, leave_out)
         report, shown = ("\n".join((table(found, gap).rstrip(), *reasons)) for gap in ("  ", COLUMN))

@@ -129,8 +129,8 @@ ROWS = (
                                "smaller factor makes a larger file.", least=-1, most=1024, late=True),
     Row("adapter.block_ranks", "Ranks of single blocks or layers, as in: down_blocks.1=32, mid=8. 0 leaves them out. "
                                "Of several names that match a layer, the last counts.", late=True),
-    Row("objective.loss", "What an error costs. huber and smooth_l1 let large errors count less than squared does, so "
-                          "that odd images pull less.", options=tuple(LOSSES), late=True),
+    Row("objective.loss", "Loss function. huber and smooth_l1 let large errors count less than squared does, so that "
+                          "odd images pull less.", options=tuple(LOSSES), late=True),
     Row("objective.huber_delta", "Size of an error from which huber and smooth_l1 count it less.", least=0.001,
         most=1.0, step=0.001, late=True),
     Row("objective.huber_schedule", "How huber_delta follows the noise level. exponential and snr rise to 1 at clean "
@@ -141,31 +141,30 @@ ROWS = (
                                   "models.", most=1.0, step=0.005, late=True),
     Row("objective.ip_noise_gamma", "Strength of extra noise in the input (input perturbation). A usual value is 0.1. "
                                     "0 turns it off.", most=1.0, step=0.01, late=True),
-    Row("objective.min_timestep", "Least noise that is trained, as a share of all noise levels. 0 is a clean image.",
+    Row("objective.min_timestep", "Lowest noise level that is trained, as a share of all. 0 is a clean image.",
         most=0.99, step=0.01, late=True),
-    Row("objective.max_timestep", "Most noise that is trained, as a share of all noise levels. 1 is pure noise.",
+    Row("objective.max_timestep", "Highest noise level that is trained, as a share of all. 1 is pure noise.",
         least=0.01, most=1.0, step=0.01, late=True),
     Row("optimizer.max_norm", "Most that each layer of the LoRA may add, as the norm of its weights; more is scaled "
                               "down after each step. kohya's usual value is 1. 0 turns it off.", most=1000.0, step=0.1,
         late=True),
     Row("optimizer.ema_decay", "Share of a moving average of the LoRA's weights that each step keeps, such as 0.99. "
                                "The average is what is previewed and saved. 0 turns it off.", most=0.99999,
-        step=0.001, late=True),
-    Row("data.set_aside_outliers", "From the next epoch on, train on other images in place of those whose loss does "
-                                   "not fit: their caption may be wrong, or someone else in them. The run names each "
-                                   "one.",
-        late=True),
+        step=0.0001, late=True),
+    Row("data.set_aside_outliers", "Stop training on images whose loss is unlike the others', from the next epoch on: "
+                                   "their caption may be wrong, or they show someone else. Other images take their "
+                                   "place, and the run names each one.", late=True),
     Row("data.prior_loss_weight", "Weight of regularisation images in the loss, if Train LoRA has any.", most=100.0,
         step=0.05, late=True),
     Row("preservation.weight", "How firmly the model is held to what the base model draws without the trigger. It "
                                "needs no regularisation images. 0 turns this off; start at 1. A step takes about 2.3 "
-                               "times as long and no more memory.", most=1000.0, step=0.05,
+                               "times as long, and no more memory.", most=1000.0, step=0.05,
         widget="preservation_weight", late=True),
     Row("preservation.prompt", "Prompt for which the base model is kept, such as 1girl, solo. Empty: no prompt at all, "
                                "and the captions without the trigger, by turns.", widget="preservation_prompt",
         late=True),
-    Row("preservation.every", "Steps from one that preserves to the next. 4 costs a third of the time, instead of 1.3 "
-                              "times the whole.", least=1, most=1000, widget="preservation_every", late=True),
+    Row("preservation.every", "Preserve the base in every n-th step only. At 1 a training takes 2.3 times as long, at "
+                              "4 a third longer.", least=1, most=1000, widget="preservation_every", late=True),
     Row("beside_chance", "Chance of a step to be trained with the LoRAs linked to beside. Below 1 the new LoRA also "
                          "learns to work without them.", most=1.0, step=0.05, late=True),
 )

@@ -107,17 +107,7 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name, trigger, kind, steps=0, epochs=0) -> bool | str:
-        try:
-            if name is not None:
-                check_name(name)
-            if kind is not None and get_kind(kind).needs_trigger and trigger is not None and not split_tags(trigger):
-                raise UserError(f"the trigger is empty; {name_lora(kind)} needs a word that calls it, such as "
-                                "eiei21girl. Only a style can do without.")
-            TrainConfig(steps=steps or 1, epochs=epochs or 0)  # the host leaves the range of what is taken here to us
-            check_length(steps or 0, epochs or 0)
-        except UserError as error:
-            return str(error)
-        return True
+        return widgets_problem(name, trigger, kind, steps, epochs)
 
     @classmethod
     def fingerprint_inputs(cls, name, retrain, **_) -> Any:
@@ -194,7 +184,7 @@ class FineTune(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name, trigger, kind, steps=0, epochs=0) -> bool | str:
-        return TrainLora.validate_inputs(name, trigger, kind, steps, epochs)
+        return widgets_problem(name, trigger, kind, steps, epochs, FULL)
 
     @classmethod
     def fingerprint_inputs(cls, name, retrain, **_) -> Any:
@@ -315,6 +305,23 @@ def check_name(name: str) -> None:
     """Raises UserError if the name cannot be a run's."""
     TrainConfig(name=name.strip())
     paths.own_folder(paths.loras_root(), name)
+
+
+def widgets_problem(name: str | None, trigger: str | None, kind: str | None, steps: int | None, epochs: int | None,
+                    method: str = LORA) -> bool | str:
+    """For validate_inputs: True, or what is wrong. A value that is linked (None) is not known yet."""
+    try:
+        if name is not None:
+            check_name(name)
+        if kind is not None and get_kind(kind).needs_trigger and trigger is not None and not split_tags(trigger):
+            made = f"a fine-tune of kind {kind}" if method == FULL else name_lora(kind)
+            raise UserError(f"the trigger is empty; {made} needs a word that calls it, such as eiei21girl. Only a "
+                            "style can do without.")
+        TrainConfig(steps=steps or 1, epochs=epochs or 0)  # the host leaves the range of what is taken here to us
+        check_length(steps or 0, epochs or 0)
+    except UserError as error:
+        return str(error)
+    return True
 
 
 def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
@@ -466,9 +473,9 @@ def describe_carried(carried: Sequence[str], method: str = LORA) -> str:
     """What it means for a training that its MODEL carries LoRAs; "" if it does not."""
     if not carried:
         return ""
-    how = "fine-tune starts from it" if method == FULL else "training is beside it"
-    return (f"the MODEL carries {', '.join(carried)}, so the {how}, and its proofs, previews and run belong to that "
-            "model. Link model from before it to train on the base alone.")
+    how = "fine-tune starts from it" if method == FULL else "new LoRA is trained beside it"
+    return (f"the MODEL carries {', '.join(carried)}, so the {how}; proofs, previews and the run belong to that model. "
+            "Link the model from before it to train on the base alone.")
 
 
 def twice_notes(job: TrainRequest, place: NodePlace) -> list[str]:

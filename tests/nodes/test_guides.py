@@ -128,7 +128,7 @@ def options():
 
 @each_page
 def test_a_verb_of_the_command_line_that_a_page_names_exists(page):
-    named = set(re.findall(r"lora-bootstrap ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`", page.text))))
+    named = set(re.findall(r"lora-bootstrap ([a-z]+(?:-[a-z]+)*)", " ".join(re.findall(r"`[^`]+`", page.text))))
     assert sorted(named - {verb.name for verb in VERBS}) == []
 
 

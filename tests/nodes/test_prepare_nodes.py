@@ -86,6 +86,15 @@ def test_cancel_ends_an_audit(dataset, host):
         look(dataset)
 
 
+@pytest.mark.parametrize(("widgets", "asked"), [({"purpose": "style"}, 0), ({"copies_only": True}, 0), ({}, 1)])
+def test_a_model_that_measures_likeness_is_loaded_only_where_looks_are_compared(host, dataset, monkeypatch, widgets,
+                                                                                asked):
+    loaded = []
+    monkeypatch.setattr(audits, "choose_eye", lambda *args: loaded.append(args))
+    look(dataset, **widgets)
+    assert len(loaded) == asked, "it may be one that cannot be loaded"
+
+
 def test_a_resolution_that_is_none_is_a_red_node():
     assert "it must be at least" in AuditDataset.validate_inputs(8)
     assert AuditDataset.validate_inputs(0) is AuditDataset.validate_inputs(None) is True

@@ -79,6 +79,12 @@ def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
         name: value for name, value in read_widgets(defaults()).items() if widgets[name] not in later()}
 
 
+def test_the_decay_of_an_average_keeps_the_digits_that_are_typed():
+    step = later()["ema_decay"][1]["step"]
+    rounded = [round(value / step) * step for value in (0.999, 0.9999)]
+    assert rounded == pytest.approx([0.999, 0.9999], abs=1e-6), "the front end rounds to the step's digits"
+
+
 def test_a_kind_of_adapter_is_set_with_what_belongs_to_it():
     values = read_widgets(defaults() | {"adapter": "lokr", "lokr_factor": 8, "rank_stabilized": True,
                                         "block_ranks": "mid=8"})

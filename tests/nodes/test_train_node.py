@@ -296,6 +296,7 @@ def test_a_character_needs_a_trigger_and_a_style_does_not():
     check = nodes.TrainLora.validate_inputs
     assert "the trigger is empty; a character LoRA needs" in check("girl", " , ", "character")
     assert "an object LoRA needs" in check("girl", "", "object")
+    assert "a fine-tune of kind object needs" in nodes.FineTune.validate_inputs("girl", "", "object")
     assert check("girl", "", "style") is True and check("girl", "akane", "character") is True
     assert check(None, None, None) is True, "linked values are not known yet"
     assert "Did you mean 'real person'" in check("girl", "x", "real_person")
@@ -448,7 +449,7 @@ def test_the_loras_that_the_model_carries_are_named(adapter):
     assert nodes.loras_on_model(carrying, place) == ["ink at 0.8"]
     assert nodes.loras_on_model(SimpleNamespace(patches={}), place) == [], "its LoRA may be on the text encoder alone"
     assert nodes.describe_carried([]) == ""
-    assert nodes.describe_carried(["ink at 0.8"]).startswith("the MODEL carries ink at 0.8, so the training is beside")
+    assert nodes.describe_carried(["ink at 0.8"]).startswith("the MODEL carries ink at 0.8, so the new LoRA is trained")
     assert "so the fine-tune starts from it" in nodes.describe_carried(["ink at 0.8"], "full")
 
 

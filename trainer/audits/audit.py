@@ -44,7 +44,7 @@ from .checks import (
 )
 from .config import AuditConfig
 from .figures import FIGURES_VERSION, Figures, measure, trained_blocking
-from .looks import Eye, embed_look, look_findings, shows_one_subject
+from .looks import Eye, compares_looks, embed_look, look_findings
 from .people import people_findings
 
 _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
@@ -164,7 +164,7 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
     names = _names(samples)
     for found, cast in zip(findings, cast_findings(figures), strict=True):
         found.extend([cast] if cast else [])
-    if eye is not None and shows_one_subject(config.purpose) and not config.copies_only:
+    if eye is not None and compares_looks(config):
         looks: list[torch.Tensor | None] = []
         for sample, measured_figures in zip(samples, figures, strict=True):
             looks.append(None if measured_figures is None else reader.look(sample, eye))

@@ -18,6 +18,7 @@ from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Sample
 from ..pictures.images import to_tensor
 from .checks import Finding
+from .config import AuditConfig
 
 LEAST_IMAGES = 8
 """A folder with fewer images has no common look."""
@@ -41,9 +42,9 @@ class Eye(Protocol):
         """[B, D], rows L2-normalised, of images [B, 3, H, W] in 0..1."""
 
 
-def shows_one_subject(purpose: str) -> bool:
-    """Whether all images of a dataset for that purpose should look alike."""
-    return purpose in KINDS and KINDS[purpose].likeness > 1
+def compares_looks(config: AuditConfig) -> bool:
+    """Whether an audit compares looks, which needs an eye: images of one subject should look alike."""
+    return not config.copies_only and config.purpose in KINDS and KINDS[config.purpose].likeness > 1
 
 
 def embed_look(sample: Sample, content: str, eye: Eye, side: int, cache: TensorCache | None) -> Tensor:

@@ -11,7 +11,7 @@ import { smoothPoints } from "./plot.js";
 import { isLive, trainedText } from "./presets.js";
 import { fetchRun, resumeRun, stopRun } from "./routes.js";
 import { SmoothingSlider } from "./smoothing.js";
-import { fromReply, hasGap, remarksOf, statusLine, withEvent } from "./state.js";
+import { fromReply, hasGap, remarksOf, shortenName, statusLine, withEvent } from "./state.js";
 import { PreviewStrip } from "./strip.js";
 
 /** Pixels that the panel needs: what will be trained and one line before the first run, then also status, proofs,
@@ -181,7 +181,8 @@ export class TrainPanel extends Panel {
     this.proofs.replaceChildren(...run.proofs.map(proofMark));
     const remarks = remarksOf(run);
     this.remarks.hidden = !remarks.length;
-    this.remarks.replaceChildren(...remarks.map((text) => element("li", "", { textContent: text, title: text })));
+    this.remarks.replaceChildren(...remarks.map(
+      (text) => element("li", "", { textContent: shortenName(text), title: text })));
     this.drawCurves();
     this.strip.show(run.samples);
   }

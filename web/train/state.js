@@ -50,7 +50,13 @@ export function withEvent(run, event) {
 }
 
 /** The lines below the chart: the notes, and the images whose loss is unlike the others' as far as no note names them. */
-export const remarksOf = (run) => [...new Set([...run.notes, ...run.outliers])];
+export function remarksOf({ notes, outliers }) {
+  const isNamed = (image) => notes.some((note) => note.startsWith(`${image}: `) || note.includes(`: ${image} is set aside`));
+  return [...notes, ...outliers.filter((line) => !isNamed(line.slice(0, line.lastIndexOf(": "))))];
+}
+
+/** A line whose first word is a long file name with its middle left out: what is wrong with the image must be in sight. */
+export const shortenName = (line) => line.replace(/^(.{8}).{4,}(.{6}\.\w{3,4}: )/, "$1…$2");
 
 /** Whether there were steps between the last two losses that no event reported. */
 export function hasGap(run) {

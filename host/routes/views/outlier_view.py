@@ -16,14 +16,15 @@ _HELD = 32
 _read: OrderedDict[Path, tuple[int, list[str]]] = OrderedDict()
 
 
-def list_outliers(run: Path) -> list[str]:
-    """A line for each of the worst outliers of the run in a folder; [] for runs of earlier versions."""
+def list_outliers(run: Path, in_training: bool) -> list[str]:
+    """A line for each of the worst outliers of the run in a folder; [] for runs of earlier versions. Those of a run in
+    training may be a few steps old."""
     try:
         size = (run / FILE).stat().st_size
     except OSError:
         return []
     known = _read.get(run)
-    if known is None or not known[0] <= size < _GROWTH * known[0]:
+    if known is None or not known[0] <= size <= known[0] * (_GROWTH if in_training else 1):
         known = _read[run] = size, word_outliers(run)[:MOST]
     _read.move_to_end(run)
     while len(_read) > _HELD:

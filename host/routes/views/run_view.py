@@ -128,7 +128,8 @@ def _from_folder(run: Run) -> dict[str, Any]:
         "validation": _lists(curves.validation),
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
-        "proofs": proof_rows(run.proofs), "notes": [], "outliers": list_outliers(run.folder),
+        "proofs": proof_rows(run.proofs), "notes": [],
+        "outliers": list_outliers(run.folder, in_training=status == "training"),
         "resumes_from": _resumes_from(run, status),
     }
 

@@ -60,15 +60,23 @@ def test_a_run_on_disk_is_told_whole(root):
 
 
 def test_images_whose_loss_is_unlike_the_others_are_told_while_the_file_grows(root, monkeypatch):
-    folder = make_run(root).folder
+    run = make_run(root)
     assert run_status(root, "girl")["outliers"] == [], "a run of an earlier version"
-    file = LossFile(folder, ["a.png"], 0)
+    file = LossFile(run.folder, ["a.png"], 0)
     asked = []
-    monkeypatch.setattr(outlier_view, "word_outliers", lambda run: asked.append(run) or ["a.png: look"] * 20)
-    for step in range(1, 101):
-        file.add(step, [LossDraw(0, 0.5, 0.25)])
-        assert run_status(root, "girl")["outliers"] == ["a.png: look"] * 12
-    assert 10 < len(asked) < 60, "it is not read again for every step"
+    monkeypatch.setattr(outlier_view, "word_outliers", lambda run: asked.append(run) or [f"look {len(asked)}"] * 20)
+    with run.locked():
+        for step in range(1, 101):
+            file.add(step, [LossDraw(0, 0.5, 0.25)])
+            assert run_status(root, "girl")["outliers"] == [f"look {len(asked)}"] * 12
+        assert 10 < (read := len(asked)) < 60, "it is not read again for every step"
+        while len(asked) == read:
+            file.add(101, [LossDraw(0, 0.5, 0.25)])
+            run_status(root, "girl")
+    file.add(102, [LossDraw(0, 0.5, 0.25)])
+    read += 1
+    told = [run_status(root, "girl")["outliers"][0] for _ in range(2)]
+    assert told == [f"look {read + 1}"] * 2, "the list of a run that has ended is that of its last step"
 
 
 def test_a_run_is_interrupted_unless_somebody_trains_it(root):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lora_bootstrap.trainer.common.errors import UserError
@@ -17,6 +17,7 @@ from lora_bootstrap.trainer.training.events import CheckpointSaved, Finished, Pr
 from lora_bootstrap.trainer.training.loop import train
 from lora_bootstrap.trainer.training.optimizers import build_optimizer
 from lora_bootstrap.trainer.training.presets import preset_config
+from lora_bootstrap.trainer.training.trained.model_file import model_path, save_model
 from lora_bootstrap.trainer.training.trained.on_arrival import OnArrival
 
 CPU = torch.device("cpu")
@@ -268,3 +269,15 @@ def test_weights_of_eight_bits_are_refused():
     network.weight = nn.Parameter(network.weight.data.to(torch.float8_e4m3fn), requires_grad=False)
     with pytest.raises(UserError, match="float8_e4m3fn"), own_weights(network, CPU, torch.float32):
         pass
+
+
+def test_a_whole_model_never_takes_the_place_of_another_file(tmp_path):
+    difference = tmp_path / "loras" / "tuned" / "tuned.safetensors"
+    difference.parent.mkdir(parents=True)
+    save_file({"a.diff": torch.ones(2)}, difference)
+    first = model_path(difference)
+    assert first == tmp_path / "diffusion_models" / "tuned.safetensors"
+    save_model(first, {"a": torch.ones(2)}, difference)
+    assert model_path(difference) == first, "it holds this difference already"
+    save_file({"a.diff": torch.zeros(3)}, difference)
+    assert model_path(difference).name == "tuned-2.safetensors", "another training under the same name"

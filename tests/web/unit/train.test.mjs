@@ -3,7 +3,7 @@ import test from "node:test";
 
 import "./host_stub.mjs";
 
-const { chartSummary, countHidden, fromReply, hasGap, latestSamples, remarksOf, statusLine, withEvent } = await import("../../../web/train/state.js");
+const { chartSummary, countHidden, fromReply, hasGap, latestSamples, remarksOf, shortenName, statusLine, withEvent } = await import("../../../web/train/state.js");
 const { formatLoss, formatMemory, formatRate, formatSeconds, formatTick } = await import("../../../web/common/format.js");
 const { trainedText } = await import("../../../web/train/presets.js");
 
@@ -53,10 +53,19 @@ test("a run that was killed says from which step it goes on", () => {
   assert.equal(line(0), "interrupted at step 2/800 · run again to start anew", "no state was saved yet");
 });
 
-test("outliers are listed below the notes, each once", () => {
+test("a long file name is shortened, so that what is wrong with the image is in sight", () => {
+  assert.equal(shortenName("000_portrait in the garden, second try.png: its loss"), "000_port…nd try.png: its loss");
+  for (const line of ["a.png: its loss", "3.1 GB predicted for a step of a rather long text: it fits"]) assert.equal(shortenName(line), line);
+});
+
+test("outliers are listed below the notes, each once, whatever its figures were when a note named it", () => {
   const reply = { ...REPLY, notes: ["3.1 GB", "a.png: odd"], outliers: ["a.png: odd", "b.png: odd"] };
   assert.deepEqual(remarksOf(fromReply(reply)), ["3.1 GB", "a.png: odd", "b.png: odd"]);
   assert.deepEqual(remarksOf(withEvent(fromReply(reply), { ...EVENT, notes: [] })), ["a.png: odd", "b.png: odd"]);
+  const aside = "step 40: a.png is set aside from here on: its loss is 3 times what is expected";
+  const later = ["a.png: its loss is 2 times what is expected. It was set aside after step 40.", "aa.png: its loss is 3 times"];
+  assert.deepEqual(remarksOf({ notes: [aside, "b.png: 1.9 times"], outliers: [...later, "b.png: 2 times"] }),
+    [aside, "b.png: 1.9 times", later[1]]);
   assert.deepEqual(remarksOf(fromReply(REPLY)), [], "the answer of an earlier version");
 });
 

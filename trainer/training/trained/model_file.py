@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ...common.files import make_folder
+from ...common.new_files import numbered
 from ...lora.difference import METHOD
 from ...lora.hashes import tensor_hash, write_hashed
 from ...lora.tensors import Source, TensorFile
@@ -22,8 +24,10 @@ _ARCHITECTURE = "modelspec.architecture"
 
 
 def model_path(difference: Path) -> Path:
-    """Where the whole model of a run's file <root>/<run>/<file> goes."""
-    return difference.parent.parent.parent / FOLDER / difference.name
+    """Where the whole model of a run's file <root>/<run>/<file> is, or goes: a file of that name with other weights is
+    kept, and this one then gets a number."""
+    wanted = difference.parent.parent.parent / FOLDER / difference.name
+    return next(path for path in numbered(wanted) if not os.path.lexists(path) or is_made_from(path, difference))
 
 
 def is_made_from(path: Path, difference: Path) -> bool:
