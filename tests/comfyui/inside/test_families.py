@@ -24,6 +24,7 @@ from lora_bootstrap.trainer.training.events import Finished, Proved, StepDone
 from lora_bootstrap.trainer.training.feed import Feed
 from lora_bootstrap.trainer.training.objectives import Loss, ObjectiveConfig
 from lora_bootstrap.trainer.training.presets import preset_config
+from lora_bootstrap.trainer.training.step import draws
 
 STEPS = 20
 BATCH = (CAPTIONS[0], "", CAPTIONS[2])
@@ -31,9 +32,9 @@ BATCH = (CAPTIONS[0], "", CAPTIONS[2])
 
 def one_batch_again_and_again(monkeypatch):
     """Every step sees the first batch, with the same noise at the same times: nothing but overfitting is left."""
-    batch, seed = Feed.batch, loop.derived_seed
+    batch, seed = Feed.batch, draws.derived_seed
     monkeypatch.setattr(Feed, "batch", lambda self, index: batch(self, 0))
-    monkeypatch.setattr(loop, "derived_seed", lambda base, purpose, *more: seed(base, purpose))
+    monkeypatch.setattr(draws, "derived_seed", lambda base, purpose, *more: seed(base, purpose))
 
 
 def a_batch(backbone):
