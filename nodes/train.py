@@ -35,7 +35,7 @@ from ..trainer.models.precision import choose_precision
 from ..trainer.pictures.images import to_tensor
 from ..trainer.stacks.stack import StackEntry
 from ..trainer.sweeps.axis_text import MOST_SEED
-from ..trainer.training.config import FULL, LORA, TrainConfig
+from ..trainer.training.config import FULL, LORA, TrainConfig, is_of_loras
 from ..trainer.training.events import Finished, RunStarted
 from ..trainer.training.optimizers import OPTIMIZERS
 from ..trainer.training.presets import (
@@ -133,7 +133,6 @@ class TrainLora(io.ComfyNode):
 
 
 FULL_OPTIMIZERS = tuple(name for name, row in OPTIMIZERS.items() if row.alone)
-OF_LORAS = ("optimizer.text_encoder_learning_rate", "optimizer.max_norm", "optimizer.ema_decay")
 DIFFERENCE, WHOLE = "difference", "difference and model"
 
 
@@ -213,7 +212,7 @@ def _for_networks(settings: TrainSettings | None) -> TrainSettings:
     """Without what concerns LoRAs only."""
     values = settings.values if settings else {}
     return TrainSettings({name: value for name, value in values.items()
-                          if not name.startswith("adapter.") and name not in OF_LORAS})
+                          if not is_of_loras(name)})
 
 
 def save_whole_model(model: Any, difference: Path) -> Path:

@@ -66,16 +66,19 @@ def handle_average(options: argparse.Namespace, console: Console) -> dict[str, A
 
 
 def _read_folder(path: Path) -> dict[str, Any]:
-    from ..training.watched.outliers import word_outliers
-
     file = next((path / name for name in ("project.json", "run.json") if (path / name).is_file()), None)
     if file is None:
         raise UserError(f"{path} is neither a run nor a project: it has no run.json or project.json. Give the folder "
                         "of a run or project, or a .safetensors LoRA.")
     facts = {"kind": file.stem, **read_record(file, dict)}
-    if file.stem == "run" and (outliers := word_outliers(path)):
-        facts["outliers"] = dict(line.split(": ", 1) for line in outliers)
-    return facts
+    return facts | (_outliers_of(path) if file.stem == "run" else {})
+
+
+def _outliers_of(run: Path) -> dict[str, Any]:
+    from ..training.watched.outliers import word_outliers  # it imports torch, which takes seconds
+
+    outliers = word_outliers(run)
+    return {"outliers": dict(line.split(": ", 1) for line in outliers)} if outliers else {}
 
 
 def _read_lora(path: Path) -> dict[str, Any]:

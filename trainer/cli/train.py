@@ -89,6 +89,8 @@ def _run_training(options: argparse.Namespace, console: Console,
     from .terminal.tensorboard import TensorBoardWriter
 
     given = read_settings(options.config) if options.config else {}
+    if method:
+        given = _without_loras(given, console)
     name = chosen_name(options.name or str(given.get("name", "")), options.dataset.resolve().name, "run")
     settings = _combined(given, {"name": name, "seed": options.seed, "epochs": options.epochs,
                                  "data.trigger": options.trigger}, {**(method or {}), **parse_settings(options.set)})
@@ -108,6 +110,16 @@ def _run_training(options: argparse.Namespace, console: Console,
                    regularisation=regularisation, beside=beside, should_stop=console.asked_to_stop)
     last = console.follow(fitted(events, backbone, planned.config), *writers)
     return last if isinstance(last, Finished) else None, backbone
+
+
+def _without_loras(given: Mapping[str, Any], console: Console) -> dict[str, Any]:
+    """The settings of --config for a fine-tune: those of a LoRA are left out with a note, as configurations of other
+    trainers hold both."""
+    from ..training.config import is_of_loras
+
+    if left := sorted(filter(is_of_loras, given)):
+        console.say(f"note: {', '.join(left)} of --config are for a LoRA, and are left out.")
+    return {name: value for name, value in given.items() if not is_of_loras(name)}
 
 
 def _combined(given: Mapping[str, Any], named: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -258,6 +258,14 @@ class TrainConfig:
         return self.from_dict(values)
 
 
+_OF_LORAS = ("optimizer.text_encoder_learning_rate", "optimizer.max_norm", "optimizer.ema_decay")
+
+
+def is_of_loras(name: str) -> bool:
+    """Whether a setting, by its dotted name, has no meaning in a fine-tune."""
+    return name.startswith("adapter.") or name in _OF_LORAS
+
+
 def setting_names(cls: type = TrainConfig, prefix: str = "") -> list[str]:
     """Every dotted setting name, for error messages and the command line's --set."""
     names: list[str] = []

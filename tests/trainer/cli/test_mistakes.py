@@ -43,6 +43,7 @@ MISTAKES = (
     (["train", "--dataset", ".", "--regularisation", "/nonexistent"], "/nonexistent is not a folder"),
     (["train", "--dataset", ".", "--set", "preservation.every=0"], "preservation.every is 0; it must be 1"),
     (["finetune", "--dataset", ".", "--set", "steps"], "is not NAME=VALUE"),
+    (["finetune", "--dataset", ".", "--set", "adapter.rank=8"], "adapter.rank is for a LoRA"),
     (["finetune", "--dataset", ".", "--kind", "chracter"], "Did you mean 'character'"),
     (["tag", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
     (["tag", "--dataset", ".", "--merge", "append"], "needs something to merge"),

@@ -138,6 +138,14 @@ def _check_settings(pairs: Sequence[str]) -> None:
     TrainConfig().replace(**parse_settings(pairs))
 
 
+def _check_fine_tune(pairs: Sequence[str]) -> None:
+    from ...training.config import is_of_loras
+
+    if wrong := sorted(filter(is_of_loras, parse_settings(pairs))):
+        raise UserError(f"--set {wrong[0]} is for a LoRA, but finetune trains the model's own weights. Leave it out, "
+                        "or use `lora-bootstrap train`.")
+
+
 def _check_config(path: Path) -> None:
     from ...imports.reading import read_settings
     from ...training.config import TrainConfig
@@ -181,6 +189,7 @@ CHECKS = (
     Check("kind", lambda kind: get_kind(kind, "kind of LoRA")),
     Check("config", _check_config, ("train", "finetune")),
     Check("set", _check_settings),
+    Check("set", _check_fine_tune, ("finetune",)),
     Check("set_style", _check_settings),
     Check("set_character", _check_settings),
     Check("base_precision", _check_base_precision),
