@@ -141,8 +141,11 @@ def _parse_json(path: Path, text: str) -> Mapping[str, Any]:
 
 
 def _parse_yaml(path: Path, text: str) -> Mapping[str, Any]:
-    import yaml
-
+    try:
+        import yaml
+    except ImportError as error:
+        raise UserError(f"{path} is YAML, which needs the library PyYAML. diffusers usually brings it: pip install "
+                        "PyYAML.") from error
     try:
         return _group(path, yaml.safe_load(text))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -169,6 +169,15 @@ def read_camera(path: str | os.PathLike[str]) -> Camera:
     return Camera()
 
 
+def read_texts(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, str]:
+    """The texts of these names that a PNG holds before its pixels, as ComfyUI writes its workflow. Nothing for other
+    files and for damaged ones."""
+    with suppress(Exception), _open_file(path) as file:
+        held = _open_header(path, file).info
+        return {name: text for name in names if isinstance(text := held.get(name), str)}
+    return {}
+
+
 def _camera(exif: Image.Exif) -> Camera:
     """Each fact by itself, so that a damaged one costs no other."""
     own: Mapping[int, Any] = {}

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from ..captions.coverage import kinds_in
 from ..common.errors import UserError
 from ..common.files import atomic_path
-from ..pictures.images import open_image
+from ..pictures.images import open_image, read_texts
 from ..sweeps.cells import Cell, Sweep
 from ..sweeps.marks import BAD, GOOD
 from .measured import Measured
@@ -138,10 +138,8 @@ def _preview(facts: Mapping[str, Any], place: str, image: Image.Image, name: str
 
 def _graph(path: Path) -> dict[str, str]:
     """The graph in a PNG, with no folder of this machine; what is not JSON is left out."""
-    with Image.open(path) as image:
-        texts = {name: text for name in WORKFLOWS if isinstance(text := image.info.get(name), str)}
     kept = {}
-    for name, text in texts.items():
+    for name, text in read_texts(path, WORKFLOWS).items():
         with suppress(ValueError, RecursionError):
             if len(text) <= MOST_GRAPH and isinstance(json.loads(text), dict):
                 kept[name] = json_without_folders(text)

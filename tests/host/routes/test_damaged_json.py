@@ -114,6 +114,7 @@ def cases(host, tmp_path, monkeypatch):
     edits.save(tmp_path / "edits.json")
     write_strengths(tmp_path / "lora_strengths.json")
     lora = drawn_sweep.write_lora(tmp_path / "l.safetensors", 1, "girl")
+    run.checkpoint_path(1).touch()
     write_json(run.folder / "picked.json", {"step": 1, "strength": 0.5})
 
     views = {
@@ -159,7 +160,8 @@ def cases(host, tmp_path, monkeypatch):
 def picked(folder):
     from lora_bootstrap.nodes.checkpoints import picked_in_sweep
 
-    return picked_in_sweep(read_run(folder))
+    step, path, strength = picked_in_sweep(read_run(folder))
+    return step, path.name, strength
 
 
 def test_a_damaged_file_never_ends_in_a_raw_error(cases):

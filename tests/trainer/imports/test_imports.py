@@ -180,7 +180,7 @@ def test_a_lycoris_training_of_kohya_with_regularisation_images(tmp_path):
     assert values(found, "optimizer.name", "optimizer.schedule", "optimizer.warmup_steps") == [
         "adamw_schedule_free", "constant", 0], "it takes no schedule there"
     assert line(found, "full_bf16").kind == LEFT, "it does not replace the optimizer"
-    assert "adapter.kind lokr" in line(found, "scale_weight_norms").note, "not beside LoKr, and the others stay"
+    assert "max_norm is 1.0; it must be 0" in line(found, "scale_weight_norms").note, "and the others stay"
     assert values(found, "objective.loss", "objective.huber_delta", "objective.huber_schedule") == ["huber", 0.2, "snr"]
     assert line(found, "huber_schedule").assumed
     assert values(found, "objective.noise_offset", "objective.min_timestep", "objective.max_timestep") == [
