@@ -34,6 +34,10 @@ HIGH_NOISE, LOW_NOISE = 0.4, 0.4
 FAR, VERY_FAR = 2.5, 5.0
 """Robust standard deviations from the median of the images for a misfit, and for an image that is hard or easy at all
 times: images differ by themselves in that."""
+ALIKE_SHARE, ALIKE_DRAWS = 0.25, 3
+"""An image is compared with the others if it was drawn about as often as most of them: within this share and so many
+draws more. One that is drawn more often is learnt better, and repeats are given to images of another kind, such as the
+crops beside what a bootstrap generated."""
 CERTAIN = 4.0
 """Standard errors of the image's own mean that it must be away."""
 _TIME_BINS, _STEP_BINS, _ROUNDS = 16, 8, 3
@@ -127,10 +131,10 @@ class _Draws:
 
     @classmethod
     def of(cls, table: LossTable) -> _Draws:
-        losses = np.array(table.losses, np.float64)
-        measured = losses > 0
+        losses, images = np.array(table.losses, np.float64), np.array(table.images, np.int64)
+        measured = (losses > 0) & _drawn_alike(images, table)[images]
         times, steps = (np.array(values, np.float64)[measured] for values in (table.times, table.steps))
-        images = np.array(table.images, np.int64)[measured]
+        images = images[measured]
         log = np.log(losses[measured])
         by_step = np.zeros(len(log))
         for _ in range(_ROUNDS):
@@ -148,6 +152,16 @@ class _Draws:
             mean = np.bincount(images, residual, self.count) / number
             spread = np.std(residual - mean[images]) if len(images) else 0.0
             return mean, spread / np.sqrt(number), number
+
+
+def _drawn_alike(images: NDArray[np.int64], table: LossTable) -> NDArray[np.bool_]:
+    """[images of the table]: whether it was drawn about as often as most. Those set aside stay, drawn less as they are.
+    """
+    number = np.bincount(images, minlength=len(table.names))
+    usual = np.median(number[number > 0])
+    alike: NDArray[np.bool_] = np.abs(number - usual) <= ALIKE_SHARE * usual + ALIKE_DRAWS
+    alike[list(table.set_aside)] = True
+    return alike
 
 
 def _trend(x: Floats, y: Floats, bins: int) -> Floats:

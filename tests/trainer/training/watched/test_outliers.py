@@ -15,12 +15,12 @@ from lora_bootstrap.trainer.training.watched.outliers import (
 )
 
 
-def drawn(images=16, steps=200, batch=8, seed=0, detail=0.2, factor=lambda image, t: 1.0):
+def drawn(images=16, steps=200, batch=8, seed=0, detail=0.2, factor=lambda image, t: 1.0, often=()):
     """A run's losses: falling over t by two orders and over the run by half, with images of different detail."""
     rng = random.Random(seed)
     details = [rng.gauss(0, detail) for _ in range(images)]
     table = LossTable(tuple(f"{number:02d}.png" for number in range(images)))
-    order = [number for _ in range(1 + steps * batch // images) for number in rng.sample(range(images), images)]
+    order = [number for _ in range(1 + steps * batch // images) for number in rng.sample([*range(images), *often], images + len(often))]
     for step in range(steps):
         draws = []
         for image in order[step * batch : (step + 1) * batch]:
@@ -56,6 +56,14 @@ def test_raw_losses_would_name_another_image():
 def test_an_image_far_from_the_others_at_all_times_is_hard_or_easy(times, why):
     (found,) = find_outliers(drawn(factor=lambda image, t: times if image == 5 else 1.0))
     assert (found.name, found.why) == ("05.png", why) and found.ratio == pytest.approx(times, rel=0.4)
+
+
+def test_images_that_are_repeated_more_than_the_others_are_not_compared_with_them():
+    """As in a bootstrap, where a few real crops are repeated beside many generated images."""
+    crops = (0, 1, 2)
+    for misfits, named in ((crops, []), ((9,), [9])):
+        table = drawn(40, often=2 * crops, factor=lambda image, t, odd=misfits: 2.5 if image in odd and t > 0.6 else 1.0)
+        assert [found.image for found in find_outliers(table)] == named
 
 
 def test_a_few_draws_say_nothing():
