@@ -20,7 +20,8 @@ def drawn(images=16, steps=200, batch=8, seed=0, detail=0.2, factor=lambda image
     rng = random.Random(seed)
     details = [rng.gauss(0, detail) for _ in range(images)]
     table = LossTable(tuple(f"{number:02d}.png" for number in range(images)))
-    order = [number for _ in range(1 + steps * batch // images) for number in rng.sample([*range(images), *often], images + len(often))]
+    epoch = [*range(images), *often]
+    order = [number for _ in range(1 + steps * batch // images) for number in rng.sample(epoch, len(epoch))]
     for step in range(steps):
         draws = []
         for image in order[step * batch : (step + 1) * batch]:
