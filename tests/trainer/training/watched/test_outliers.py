@@ -63,7 +63,8 @@ def test_images_that_are_repeated_more_than_the_others_are_not_compared_with_the
     """As in a bootstrap, where a few real crops are repeated beside many generated images."""
     crops = (0, 1, 2)
     for misfits, named in ((crops, []), ((9,), [9])):
-        table = drawn(40, often=2 * crops, factor=lambda image, t, odd=misfits: 2.5 if image in odd and t > 0.6 else 1.0)
+        table = drawn(40, often=2 * crops,
+                      factor=lambda image, t, odd=misfits: 2.5 if image in odd and t > 0.6 else 1.0)
         assert [found.image for found in find_outliers(table)] == named
 
 
