@@ -21,7 +21,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,16 +216,22 @@ def unseen_scenes(character: world.Character, project: Path, count: int, seed: i
     shows."""
     sidecars = sorted(project.glob("round_*/candidates/*.json"))
     views = [*(json.loads(sidecar.read_text())["view"] for sidecar in sidecars), *also]
-    seen = {_view(world.Scene(character)), *(tuple(view[axis] for axis in world.CONTEXT) for view in views)}
-    rng, scenes = random.Random(f"unseen-{seed}"), []
+    seen = {view_of(world.Scene(character)), *(tuple(view[axis] for axis in world.CONTEXT) for view in views)}
+    return scenes_beside(character, seen, count, random.Random(f"unseen-{seed}"))
+
+
+def scenes_beside(character: world.Character, seen: Set[tuple[str, ...]], count: int, rng: random.Random
+                  ) -> list[world.Scene]:
+    """Random scenes of the character in views that are not among those seen."""
+    scenes = list[world.Scene]()
     while len(scenes) < count:
         scene = world.sample_scene(rng, character)
-        if _view(scene) not in seen:
+        if view_of(scene) not in seen:
             scenes.append(scene)
     return scenes
 
 
-def _view(scene: world.Scene) -> tuple[str, ...]:
+def view_of(scene: world.Scene) -> tuple[str, ...]:
     return tuple(scene.tag(axis) for axis in world.CONTEXT)
 
 

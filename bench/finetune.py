@@ -32,7 +32,7 @@ from ..trainer.training.config import TrainConfig
 from ..trainer.training.events import Finished
 from ..trainer.training.loop import train
 from ..trainer.training.presets import preset_config
-from .bootstrap import CHARACTERS, SETS, TRIGGER, Arm, draw_scenes, figures
+from .bootstrap import CHARACTERS, SETS, TRIGGER, Arm, draw_scenes, figures, scenes_beside, view_of
 from .report import write_result
 
 FIGURES = ("identity", "signature", "prompt", "copied")
@@ -111,21 +111,12 @@ def drawings(name: str, images: int, work: Path) -> tuple[Dataset, set[tuple[str
         save_samples(folder, [
             (world.draw(scene, 64), join_tags(absorb(world.caption_tags(scene), character.identity)),
              {"name": f"drawn-{number:03d}"}) for number, scene in enumerate(scenes)])
-    return load_folder(folder), {_view(scene) for scene in scenes}
+    return load_folder(folder), {view_of(scene) for scene in scenes}
 
 
 def unseen_scenes(character: world.Character, seen: set[tuple[str, ...]], count: int) -> list[world.Scene]:
     """Scenes of the character in views that are not among those seen."""
-    rng, scenes = random.Random("unseen"), list[world.Scene]()
-    while len(scenes) < count:
-        scene = world.sample_scene(rng, character)
-        if _view(scene) not in seen:
-            scenes.append(scene)
-    return scenes
-
-
-def _view(scene: world.Scene) -> tuple[str, ...]:
-    return tuple(scene.tag(axis) for axis in world.CONTEXT)
+    return scenes_beside(character, seen, count, random.Random("unseen"))
 
 
 def train_file(backbone: Any, dataset: Dataset, config: TrainConfig, work: Path) -> Path:

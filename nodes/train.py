@@ -82,14 +82,11 @@ class TrainLora(io.ComfyNode):
                 *_widgets(),
                 LoraTrainSettings.Input("settings", optional=True, tooltip=(
                     "Settings from Train Settings. Without them, the preset is used.")),
-                LoraDataset.Input("validation", optional=True, tooltip=(
-                    "Images to measure the loss on. They are not trained on.")),
+                _validation_input(),
                 io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
                     "Length in passes over the images, each as often as its folder's repeats say. It takes the place "
                     "of steps, so leave steps at 0. 0: steps decides.")),
-                LoraDataset.Input("regularisation", optional=True, tooltip=(
-                    "Images of the class with captions of their own, such as other girls. Every second batch is of "
-                    "them, and their captions get no trigger, so that the class stays what it is in them.")),
+                _regularisation_input(),
                 LoraStack.Input("beside", optional=True, tooltip=(
                     "LoRAs that are on in the training, frozen and not saved, so that the new LoRA works together with "
                     "them. Only their layers in the diffusion model are used.")),
@@ -161,14 +158,11 @@ class FineTune(io.ComfyNode):
                     "output/diffusion_models.")),
                 LoraTrainSettings.Input("settings", optional=True, tooltip=(
                     "Settings from Train Settings. What concerns LoRAs only is ignored.")),
-                LoraDataset.Input("validation", optional=True, tooltip=(
-                    "Images to measure the loss on. They are not trained on.")),
+                _validation_input(),
                 io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
                     "Length in passes over the images. It takes the place of steps, so leave steps at 0. 0: steps "
                     "decides.")),
-                LoraDataset.Input("regularisation", optional=True, tooltip=(
-                    "Images of the class with captions of their own, such as other girls. Every second batch is of "
-                    "them, and their captions get no trigger, so that the class stays what it is in them.")),
+                _regularisation_input(),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The fine-tuned model."),
@@ -226,6 +220,17 @@ def save_whole_model(model: Any, difference: Path) -> Path:
         release_memory()
         save_fine_tuned(model, difference, path)
     return path
+
+
+def _validation_input() -> Any:
+    return LoraDataset.Input("validation", optional=True, tooltip=(
+        "Images to measure the loss on. They are not trained on."))
+
+
+def _regularisation_input() -> Any:
+    return LoraDataset.Input("regularisation", optional=True, tooltip=(
+        "Images of the class with captions of their own, such as other girls. Every second batch is of them, and their "
+        "captions get no trigger, so that the class stays what it is in them."))
 
 
 def _widgets(name: str = "my_lora") -> list[Any]:
