@@ -225,7 +225,7 @@ def _difference(figure: str, mine: Sequence[Mapping[str, Any]],
 
 def _standard_error(figure: str, mine: Sequence[Mapping[str, Any]],
                     default: Mapping[str, Sequence[Mapping[str, Any]]]) -> float | None:
-    """Of the mean difference: one training with a seed of its own for each character, less the mean of the default's.
+    """Standard error of the mean difference between the row's trainings, one for each character, and the default's.
     The variance between seeds is taken to be the same for all characters and rows."""
     spreads = [variance([row[figure] for row in rows]) for rows in default.values() if len(rows) > 1]
     if not spreads:

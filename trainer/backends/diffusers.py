@@ -457,7 +457,7 @@ class PipelineLora:
 
     @classmethod
     def of_applied(cls, path: str | Path, applied: AppliedLora) -> PipelineLora:
-        """Of a kind that only this project's own loader applies without a host."""
+        """A LoRA of a kind that without a host only this project's own loader applies."""
         file = read_header(Path(path))
         file.tensors.close()
         return cls(len(file.entries) - len(applied.unmatched), tuple(applied.unmatched))

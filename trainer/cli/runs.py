@@ -83,7 +83,7 @@ def _outliers_of(run: Path) -> dict[str, Any]:
 
 def _read_lora(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"there is no file or folder at {path}. Give a .safetensors LoRA, or the folder of a run or "
+        raise UserError(f"found no file or folder at {path}. Give a .safetensors LoRA, or the folder of a run or "
                         "project.")
     from ..lora.layers import read_header
 

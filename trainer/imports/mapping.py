@@ -254,7 +254,7 @@ def choose_optimizer(value: Any, given: Given) -> Any:
 
 
 def only(expected: Any, reason: str) -> Callable[[Any, Given], Any]:
-    """For a setting of which we have one value: it maps to nothing, and any other value is left out."""
+    """For a setting that has only one value here: that value needs no setting, and any other is left out."""
     def checked(value: Any, given: Given) -> dict[str, Any]:
         if value != expected:
             raise NotMapped(reason)

@@ -24,7 +24,7 @@ _KNOWN = ("a TOML or a command line of kohya sd-scripts, a JSON of OneTrainer, o
 def import_config(path: Path, dataset_config: Path | None = None) -> Imported:
     """The settings of a file as ours, with those of a kohya --dataset_config if one is given.
 
-    Raises UserError for a file that cannot be read, or is no configuration that we know.
+    Raises UserError for a file that cannot be read, or is not a configuration of a tool that we know.
     """
     text = _read_text(path)
     if path.suffix.lower() in (".json", ".yaml", ".yml"):

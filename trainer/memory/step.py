@@ -104,7 +104,7 @@ the chances by which it is rounded, and one more for what they are computed thro
 
 
 def attach_own_weights(rehearsal: Rehearsal, config: TrainConfig) -> None:
-    """What a fine-tune trains: the network itself, each gradient of which is applied and freed as it arrives."""
+    """What a fine-tune trains: the network itself. Each gradient is applied and freed as it arrives."""
     for parameter in rehearsal.network.parameters():
         parameter.data = parameter.data.to(TYPES.get(config.precision, parameter.dtype))
         parameter.requires_grad_(True)

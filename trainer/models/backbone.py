@@ -206,8 +206,8 @@ class Backbone(Protocol):
         whatever memory nothing uses any more."""
 
     def own_weights(self, dtype: torch.dtype) -> AbstractContextManager[Mapping[str, Tensor]]:
-        """In training: the network has weights of its own in `dtype` on its device, all of which can be trained, while
-        the block lasts; after it the network is as before. Yields the weights of before by name, which stay in RAM.
+        """In training: give the network weights of its own in `dtype` on its device while the block lasts, all for
+        training; after it the network is as before. Yields the weights of before by name, which stay in RAM.
 
         Raises UserError if they are not plain numbers of 16 or 32 bits, or are held otherwise than they compute.
         """

@@ -27,7 +27,7 @@ GATES: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "by eye": ("by_eye", lambda value: f"Only {value:.0%} of what was rated by eye is good.")}
 """Gate of the scoring matrix → (the figure's field, what its failing means)."""
 SEEN = ("view", "framing")
-"""Axes of a dataset of which the card says what no image shows."""
+"""Axes for which the card says what no image of the dataset shows."""
 
 
 def describe_limits(source: Source, measured: Measured) -> list[str]:

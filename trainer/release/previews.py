@@ -95,7 +95,7 @@ def _distance(cell: Cell, strength: float) -> float:
 
 
 def _base_of(sweep: Sweep | None, cell: Cell) -> int | None:
-    """The cell's place on the axis of bases; None if there is no such axis."""
+    """The cell's place on the axis of bases; None if the sweep has no such axis."""
     names = [axis.name for axis in sweep.axes] if sweep else []
     return cell.at[names.index("base")] if "base" in names else None
 

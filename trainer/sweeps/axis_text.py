@@ -116,7 +116,7 @@ def choose_checkpoints(files: Sequence[tuple[int, Path]], text: str,
     """The (step, file) pairs of a run that a text selects, sorted by step.
 
     `all`, which adds the averages of checkpoints at the end; `last` or `last 5`; `every 2`, counted from the last; or
-    steps, each of which selects the nearest checkpoint.
+    steps; each selects the nearest checkpoint.
 
     Raises UserError for any other text, and if the run has no file.
     """

@@ -38,7 +38,7 @@ half the weight of the subject's loss."""
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Which layers get a LoRA, of which kind and how large. The output is scaled by alpha / rank."""
+    """Which layers get an adapter, its kind and its size. The output is scaled by alpha / rank."""
 
     rank: int = 16
     alpha: float = 16.0

@@ -26,7 +26,7 @@ MISFIT, HARD, EASY = "misfit", "hard", "easy"
 LEAST_IMAGES = 8
 """With fewer images, none is unlike the others."""
 LEAST_DRAWS = 6
-"""Draws of an image at high noise, below which nothing is said about it."""
+"""An image with fewer draws at high noise is not judged."""
 FIRST_DRAWS, FIRST_SHARE = 8, 0.3
 """An image's fit is judged by this many of its draws at high noise, or this share of them if that is more."""
 HIGH_NOISE, LOW_NOISE = 0.4, 0.4
