@@ -29,12 +29,12 @@ from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
 from .prove import ProveModel
 from .refine import RefineStrengths
-from .release import ReleaseLora
 from .repair import LoadCandidate, SaveRepaired
 from .sampling import LinkContent, SamplingByModel
 from .sandbox import LoadSandbox
 from .score import ScoreSweep
 from .settings import TrainSettingsNode
+from .sharing.release import ReleaseLora
 from .stack import ApplyLoraStack, LoraStackNode, PromptLoras
 from .sweep import CheckpointSweep, DrawLoaderSweep, StrengthGrid
 from .sweep_values import ComposeCells, ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues

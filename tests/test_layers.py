@@ -66,13 +66,13 @@ def test_every_room_of_the_trainer_has_a_floor():
 
 
 def test_no_file_imports_from_a_room_above_or_beside_its_own():
-    guilty = [f"{name_of(path)} imports {module}" for path in FILES if path.parent.name != "nodes"
+    guilty = [f"{name_of(path)} imports {module}" for path in FILES if path.relative_to(ROOT).parts[0] != "nodes"
               for module, _ in imports(path) if not allowed(path, module)]
     assert guilty == []
 
 
 def test_nodes_import_no_other_file_of_nodes():
-    guilty = [f"{path.stem} imports {module}" for path in sorted((ROOT / "nodes").glob("*.py"))
+    guilty = [f"{path.stem} imports {module}" for path in sorted((ROOT / "nodes").rglob("*.py"))
               if path.stem not in SHARED_BY_NODES for module, _ in imports(path)
               if module.split(".")[0] == "nodes" and module.split(".")[-1] not in SHARED_BY_NODES
               or not module.startswith("nodes") and not allowed(path, module)]

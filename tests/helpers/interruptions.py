@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from PIL import Image
 from safetensors import safe_open
 
@@ -90,6 +91,7 @@ def run(work: Callable[[Path], object], folder: Path, fault: Fault | None = None
     reads, writes = os.pipe()
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # makes a pool in place of the parent's, before threads that read images race to do so
         os.close(reads)
         outcome = Outcome("failed")
         try:

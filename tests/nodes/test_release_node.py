@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lora_bootstrap.nodes.release import LINKED_RUN, ReleaseLora
+from lora_bootstrap.nodes.sharing.release import LINKED_RUN, ReleaseLora
 from lora_bootstrap.trainer.common.errors import UserError
 
 from ..helpers.trained_run import draw_scored, write_trained

@@ -25,7 +25,7 @@ from .terminal.mistakes import check_options
 
 @dataclass(frozen=True)
 class Verb:
-    """One command: its name, its file in this folder, and what it does in one line."""
+    """One command: its name, its module in this room, and what it does in one line."""
 
     name: str
     module: str
@@ -49,7 +49,7 @@ VERBS = (
     Verb("merge", "stacks", "merge several LoRAs into one file"),
     Verb("extract", "extraction", "extract a LoRA from a fine-tuned checkpoint and its base"),
     Verb("resize", "extraction", "make a LoRA file smaller, and say what that loses"),
-    Verb("release", "release", "write a LoRA with card, previews, sidecars and rights, as a folder and a zip"),
+    Verb("release", "sharing.release", "write a LoRA with card, previews, sidecars and rights, as a folder and a zip"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "runs", "show what differs between two runs: settings, images, captions, figures"),

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..release.rights import ANSWERS, NOT_STATED, PERSONS, USES, Rights
-from ..release.settings import FIRST_VERSION, ReleaseSettings
-from .terminal.console import Console
-from .terminal.options import add_output_option
+from ...release.rights import ANSWERS, NOT_STATED, PERSONS, USES, Rights
+from ...release.settings import FIRST_VERSION, ReleaseSettings
+from ..terminal.console import Console
+from ..terminal.options import add_output_option
 
 TEXTS = (
     ("title", "title of the model card; default: the name"),
@@ -60,7 +60,7 @@ def check_release(options: argparse.Namespace) -> None:
 
 
 def handle_release(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..release.release import release_lora
+    from ...release.release import release_lora
 
     done = release_lora(options.released, options.output / "loras" / "releases", _settings(options),
                         sweep=options.sweep, strengths_file=options.output / "lora_strengths.json")

@@ -7,16 +7,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host import menu, paths
-from ..host.session import current_session
-from ..host.shown_text import menu_choices
-from ..host.stacks import lora_names, strengths_file
-from ..host.working import problem, show_report
-from ..trainer.common.errors import UserError
-from ..trainer.release.rights import ANSWERS, NOT_STATED, PERSONS, USES, Rights
-from ..trainer.release.settings import FIRST_VERSION, MOST_PREVIEWS, MOST_STRENGTH, ReleaseSettings
-from .schema import node_schema
-from .sockets import LoraRun, LoraSweep
+from ...host import menu, paths
+from ...host.session import current_session
+from ...host.shown_text import menu_choices
+from ...host.stacks import lora_names, strengths_file
+from ...host.working import problem, show_report
+from ...trainer.common.errors import UserError
+from ...trainer.release.rights import ANSWERS, NOT_STATED, PERSONS, USES, Rights
+from ...trainer.release.settings import FIRST_VERSION, MOST_PREVIEWS, MOST_STRENGTH, ReleaseSettings
+from ..schema import node_schema
+from ..sockets import LoraRun, LoraSweep
 
 LINKED_RUN = "the linked run"
 WATCHED = ("scores.json", "marks.json", "strengths.json")
@@ -79,7 +79,7 @@ class ReleaseLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, lora, strength, step, run=None, sweep=None, **texts) -> io.NodeOutput:
-        from ..trainer.release.release import release_lora
+        from ...trainer.release.release import release_lora
 
         settings = release_settings(**texts, strength=strength or None, step=step or None)
         done = release_lora(released_path(lora, run), paths.releases_root(), settings,

@@ -1,0 +1,1 @@
+"""Nodes by which others, or other machines, get what was made here."""

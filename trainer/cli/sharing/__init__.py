@@ -1,0 +1,1 @@
+"""The verbs by which others, or other machines, get what was made here."""
