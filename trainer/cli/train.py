@@ -15,6 +15,14 @@ from .terminal.options import add_dataset_option, add_run_options, chosen_name, 
 
 def _add_shared_options(command: argparse.ArgumentParser) -> None:
     add_dataset_option(command)
+    add_training_options(command)
+    add_run_options(command)
+    command.add_argument("--retrain", action="store_true", help="train again even if an identical run exists")
+    command.add_argument("--tensorboard", action="store_true", help="also write a TensorBoard log beside the run")
+
+
+def add_training_options(command: argparse.ArgumentParser) -> None:
+    """What decides a training, but for its images."""
     command.add_argument("--name", default="", help="name of the run and its LoRA; default: the folder's name")
     command.add_argument("--kind", default="character",
                          help=f"{', '.join(KINDS)}; selects the family's preset (%(default)s)")
@@ -29,13 +37,14 @@ def _add_shared_options(command: argparse.ArgumentParser) -> None:
                          help="setting by its dotted name, such as adapter.rank=8 or steps=500; may be repeated")
     command.add_argument("--regularisation", type=Path, default=None, metavar="FOLDER",
                          help="images of the class with captions of their own; every second batch is of them")
-    command.add_argument("--retrain", action="store_true", help="train again even if an identical run exists")
-    command.add_argument("--tensorboard", action="store_true", help="also write a TensorBoard log beside the run")
-    add_run_options(command)
 
 
 def add_train_options(command: argparse.ArgumentParser) -> None:
     _add_shared_options(command)
+    add_beside_option(command)
+
+
+def add_beside_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--beside", action="append", default=[], metavar="FILE[:STRENGTH]",
                          help="LoRA that is on in the training, frozen and not saved, so that both work together; may "
                               "be repeated")
@@ -80,20 +89,13 @@ def _run_training(options: argparse.Namespace, console: Console,
     """Train as the options say, with the settings of `method`. Returns (its Finished, None if it was interrupted; the
     backbone)."""
     from ..datasets.dataset import load_folder
-    from ..imports.reading import read_settings
     from ..memory.preflight import fitted
-    from ..stacks.stack import StackEntry
     from ..training.events import Finished
     from ..training.loop import train
     from ..training.presets import plan_training
     from .terminal.tensorboard import TensorBoardWriter
 
-    given = read_settings(options.config) if options.config else {}
-    if method:
-        given = _without_loras(given, console)
-    name = chosen_name(options.name or str(given.get("name", "")), options.dataset.resolve().name, "run")
-    settings = _combined(given, {"name": name, "seed": options.seed, "epochs": options.epochs,
-                                 "data.trigger": options.trigger}, {**(method or {}), **parse_settings(options.set)})
+    settings = read_training(options, console, method)
     writers = [TensorBoardWriter()] if options.tensorboard else []
     dataset = load_folder(options.dataset, background=options.background)
     for note in dataset.notes:
@@ -105,11 +107,30 @@ def _run_training(options: argparse.Namespace, console: Console,
         if options.regularisation else None
     planned = plan_training(backbone.family, options.kind, settings, dataset, regularisation=regularisation)
     console.say(planned.length)
-    beside = [StackEntry(path=path, strength=strength) for path, strength in map(parse_lora, options.beside)]
     events = train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
-                   regularisation=regularisation, beside=beside, should_stop=console.asked_to_stop)
+                   regularisation=regularisation, beside=read_beside(options), should_stop=console.asked_to_stop)
     last = console.follow(fitted(events, backbone, planned.config), *writers)
     return last if isinstance(last, Finished) else None, backbone
+
+
+def read_training(options: argparse.Namespace, console: Console,
+                  method: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings that the options give, by dotted name, over those of --config and under those of `method`."""
+    from ..imports.reading import read_settings
+
+    given = read_settings(options.config) if options.config else {}
+    if method:
+        given = _without_loras(given, console)
+    name = chosen_name(options.name or str(given.get("name", "")), options.dataset.resolve().name, "run")
+    return _combined(given, {"name": name, "seed": options.seed, "epochs": options.epochs,
+                             "data.trigger": options.trigger}, {**(method or {}), **parse_settings(options.set)})
+
+
+def read_beside(options: argparse.Namespace) -> list[Any]:
+    """The LoRAs beside the training, as StackEntry."""
+    from ..stacks.stack import StackEntry
+
+    return [StackEntry(path=path, strength=strength) for path, strength in map(parse_lora, options.beside)]
 
 
 def _without_loras(given: Mapping[str, Any], console: Console) -> dict[str, Any]:

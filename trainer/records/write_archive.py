@@ -21,7 +21,7 @@ from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES, open_image, pixel_hash
 from .archive import FORM, FORMAT, LEFT_OUT, MANIFEST, PROJECT, RUNS, Archive, find_picture
 from .moved import without_machine
-from .zips import MOST_BYTES, MOST_FILES, fold_name, is_safe
+from .zips import MOST_BYTES, MOST_FILES, fold_name, is_safe, list_files
 
 STATE = "state"
 REPORT = "report.html"
@@ -60,7 +60,7 @@ class _Part:
 
     def files(self) -> Iterator[tuple[Path, str]]:
         """(path, name below the folder) of every file that is packed."""
-        return ((path, inner) for path, inner in _list_files(self.folder)
+        return ((path, inner) for path, inner in list_files(self.folder)
                 if inner.partition("/")[0] not in self.without)
 
 
@@ -114,16 +114,6 @@ def _check_totals(parts: Sequence[_Part], name: str, file: Path) -> int:
 
 def _in_gb(size: int) -> str:
     return f"{size / 2**30:.1f} GB"
-
-
-def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """(path, name below the folder) of every plain file, without hidden ones, links, and what links lead to."""
-    for here, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        for name in sorted(files):
-            path = Path(here, name)
-            if name[0] != "." and not path.is_symlink() and path.is_file() and name != "lock":
-                yield path, path.relative_to(folder).as_posix()
 
 
 class _Writer:

@@ -14,7 +14,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -109,6 +109,16 @@ def is_safe(name: str) -> bool:
         return len(parts) <= MOST_DEPTH + 1 and all(checked_name(part) == part for part in parts)
     except UserError:
         return False
+
+
+def list_files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """(path, name below the folder) of every plain file, without hidden ones, links, and what links lead to."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        for name in sorted(files):
+            path = Path(here, name)
+            if name[0] != "." and not path.is_symlink() and path.is_file() and name != "lock":
+                yield path, path.relative_to(folder).as_posix()
 
 
 def unpack(file: Path, form: ZipForm, place_of: Callable[[str], Path]) -> list[str]:
