@@ -15,7 +15,6 @@ from ..memory.bases import SANDBOX, find_base
 from ..memory.cards import CARDS, GIB, step_seconds
 from ..memory.counter import TookTooLong
 from ..memory.plan import Estimate, count_published
-from ..memory.shapes import SHAPES
 from ..training.config import TrainConfig
 
 SECONDS = 20.0
@@ -62,6 +61,8 @@ def count_costs(base: str, config: TrainConfig, precision: str = "bf16") -> tupl
                 if needed <= card.memory * GIB and card.name not in costs:
                     seconds = step_seconds(count, card) * config.accumulation_steps * config.steps
                     costs[card.name] = CardCost(card.name, seconds, bool(share))
+            if len(costs) == len(CARDS):
+                break
     except TookTooLong:
         return ()
     return tuple(sorted(costs.values(), key=lambda cost: -cost.seconds))
@@ -88,9 +89,3 @@ def describe_costs(costs: tuple[CardCost, ...], price: float = 0.0, card: str = 
              + (f", {cost.price(price):.2f} at {price:g} an hour" if price else "")
              + (", with gradient checkpointing" if cost.recomputed else "") for cost in shown]
     return [*lines, ORIGIN]
-
-
-def countable_name(family: str) -> str:
-    """The name under which `count_costs` knows a family; "" if it does not."""
-    return family if family in SHAPES or family in (SANDBOX, "illustrious") else ""
-
