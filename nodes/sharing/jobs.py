@@ -22,7 +22,7 @@ from ...trainer.memory.cards import CARDS
 from ...trainer.sweeps.axis_text import lines
 from ...trainer.sweeps.cells import Sweep
 from ...trainer.sweeps.prompt_sets import FROM_CAPTIONS
-from ...trainer.training.runs import read_run, run_folders
+from ...trainer.training.runs import read_run
 from ..inputs import lora_inputs, regularisation_input, train_widgets, validation_input
 from ..schema import node_schema
 from ..sockets import LoraDataset, LoraRun, LoraStack, LoraSweep, LoraTrainSettings, TrainSettings
@@ -81,8 +81,8 @@ class ExportJob(io.ComfyNode):
         return next((found for found in checks if found is not True), True)
 
     @classmethod
-    def fingerprint_inputs(cls, name, **_) -> Any:
-        return float("nan") if name is None else job_file(name.strip()).is_file()
+    def fingerprint_inputs(cls, **_) -> Any:
+        return current_session().stack_files.look()
 
     @classmethod
     def execute(cls, model, clip, vae, dataset, price, card, base_source, pack_beside, score, settings=None,
@@ -95,6 +95,7 @@ class ExportJob(io.ComfyNode):
         sweep = sweep_plan(asked.widgets.name.strip(), score, **swept)
         job = plan_job((model, clip, vae), asked, NodePlace.of(cls.hidden), sweep, base_source.strip(), pack_beside)
         done = job.request.write(job_file(job.request.config.name))
+        current_session().stack_files.note(done.file)
         text = describe_job(job, done, price, "" if card == ALL_CARDS else card)
         show_report(text, cls.hidden.unique_id)
         return io.NodeOutput(str(done.file), text)
@@ -163,7 +164,7 @@ class ImportResult(io.ComfyNode):
         if file is None:
             return float("nan")
         status = result_file(file).stat()
-        return [status.st_size, status.st_mtime_ns, [folder.name for folder in run_folders(paths.loras_root())]]
+        return [status.st_size, status.st_mtime_ns, current_session().stack_files.look()]
 
     @classmethod
     def execute(cls, file, name) -> io.NodeOutput:
@@ -173,18 +174,18 @@ class ImportResult(io.ComfyNode):
         if done.lora:
             current_session().stack_files.note(done.lora)
         show_report(done.text(), cls.hidden.unique_id)
-        return io.NodeOutput(
-            read_run(done.run) if done.run else absent("run"), Sweep.load(done.sweep) if done.sweep else absent("sweep"),
-            str(done.lora) if done.lora else absent("LoRA"), done.text())
+        run, sweep = done.run and read_run(done.run), done.sweep and Sweep.load(done.sweep)
+        return io.NodeOutput(run or absent("run"), sweep or absent("sweep"),
+                             str(done.lora) if done.lora else absent("LoRA"), done.text())
 
 
 def result_file(listed: str) -> Path:
-    """The file that the widget lists under that name. The name is compared with the files there, and never becomes part
-    of a path. Raises UserError if there is none."""
+    """The file that the widget lists under that name. The name never becomes part of a path. Raises UserError if it is
+    not listed."""
     found = paths.result_files().get(listed)
     if found is None:
-        raise UserError(f"there is no result {listed!r} in ComfyUI's input folder or in output/jobs. Put the zip there, "
-                        "press R, and choose it.")
+        raise UserError(f"there is no result {listed!r} in ComfyUI's input folder or in output/jobs. Put the zip "
+                        "there, press R, and choose it.")
     return found
 
 

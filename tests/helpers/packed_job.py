@@ -8,11 +8,17 @@ from lora_bootstrap.trainer.jobs.job import Desk, JobBase, SweepPlan
 from lora_bootstrap.trainer.jobs.pack import JobRequest, JobSets
 from lora_bootstrap.trainer.jobs.run import run_job
 from lora_bootstrap.trainer.jobs.work import Work, open_work
+from lora_bootstrap.trainer.memory.step import StepCount
 
 from .short_runs import short_config
 
 SWEEP = SweepPlan(name="tiny-checkpoints", strengths=(1.0,), prompts=("zqx, red", "zqx, blue"), seeds=(1,), width=32,
                   height=32, steps=2)
+
+
+def count_at_once(*asked) -> StepCount:
+    """In place of `costs.count_published`, which takes seconds."""
+    return StepCount(**{**dict.fromkeys(StepCount.__dataclass_fields__, 0), "operations": 10**12, "kernels": 1000})
 
 
 def make_request(backbone, dataset, sweep=None, desk=None, **settings) -> JobRequest:

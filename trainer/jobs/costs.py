@@ -17,8 +17,8 @@ from ..memory.counter import TookTooLong
 from ..memory.plan import Estimate, count_published
 from ..training.config import TrainConfig
 
-SECONDS = 20.0
-"""How long counting may take."""
+SECONDS = 60.0
+"""How long counting may take, the first time."""
 ORIGIN = ("counted on the base's network and on the card's published speed, which misses measured speeds by a fifth on "
           "average; without loading, downloads, the sweep and idle time")
 MOST_PRICE = 10_000.0

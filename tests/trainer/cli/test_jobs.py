@@ -6,11 +6,12 @@ import signal
 import pytest
 
 from lora_bootstrap.trainer.backends import diffusers as pipeline
-from lora_bootstrap.trainer.jobs import run as running
+from lora_bootstrap.trainer.jobs import costs, run as running
 from lora_bootstrap.trainer.training.events import StepDone
 from lora_bootstrap.trainer.training.runs import read_run
 
 from ...helpers.command_line import SMALL, run
+from ...helpers.packed_job import count_at_once
 
 SWEEP = ["--prompt", "zqx, grass", "--strengths", 1, "--width", 32, "--height", 32, "--sample-steps", 2]
 
@@ -19,6 +20,7 @@ SWEEP = ["--prompt", "zqx, grass", "--strengths", 1, "--width", 32, "--height", 
 def told(tiny, tiny_backbone, tmp_path, dataset, capsys, monkeypatch):
     """What a command prints as JSON; every base is the tiny one."""
     monkeypatch.setattr(pipeline, "base_fingerprint", lambda base, precision="auto": tiny_backbone.fingerprint)
+    monkeypatch.setattr(costs, "count_published", count_at_once)
     monkeypatch.chdir(tmp_path)
 
     def call(*argv, code=0):
