@@ -13,7 +13,7 @@ from ...host import menu, paths
 from ...host.drawing.node_place import NodePlace
 from ...host.drawing.sweep_plan import seeds_of, strengths_of
 from ...host.session import current_session
-from ...host.shown_text import menu_choices
+from ...host.shown_text import menu_choices, show_text
 from ...host.stacks import read_stack, stack_entries
 from ...host.training.request import TrainRequest, Widgets, widgets_problem
 from ...host.working import problem, show_report
@@ -89,6 +89,7 @@ class ExportJob(io.ComfyNode):
                 validation=None, regularisation=None, beside=None, **widgets) -> io.NodeOutput:
         from ...host.training.job import plan_job
 
+        show_text("reading the base for its hash, and counting a step ...", cls.hidden.unique_id)
         swept = {name: widgets.pop(name) for name in SWEPT}
         asked = TrainRequest(dataset, validation, Widgets(**widgets), settings or TrainSettings(), False,
                              regularisation, stack_entries(read_stack(beside)))
