@@ -552,10 +552,9 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
 
 def base_fingerprint(base: str | Path, precision: str = AS_LOADED) -> str:
     """The fingerprint that a base has once it is loaded, from its files alone. Raises UserError as `load_backbone`."""
-    path = find_given_base(base)
-    if path is None:
-        from ...sandbox import BASE_DIR as path
-    return _held_fingerprint(_fingerprint(_weight_files(path)), precision)
+    from ...sandbox import BASE_DIR
+
+    return _held_fingerprint(_fingerprint(_weight_files(find_given_base(base) or BASE_DIR)), precision)
 
 
 def base_family(base: str | Path) -> Family:

@@ -34,7 +34,7 @@ from ..sweeps.cells import CHECKPOINT, Sweep
 from ..sweeps.html import write_html
 from ..sweeps.log import SCORES, SHEET, add_to_log, refuse_name_of_the_log
 from ..training.config import TrainConfig
-from ..training.runs import Run, find_run, read_run, run_key
+from ..training.runs import Run, find_run, latest_checkpoint, read_run, run_key
 from .forms import RESULT, RESULT_FORM, RUNS, SWEEPS, Result
 from .job import JOB, Job
 
@@ -194,7 +194,7 @@ class _Desk:
         notes = self._settle_key(staged)
         staged = read_run(staged.folder)
         there = find_run(self.root / "loras", wanted or staged.config.name, staged.key)
-        if there is not None and not there.finished and staged.finished:
+        if there is not None and not there.finished and _last_step(staged) > _last_step(there):
             raise UserError(f"run {there.name!r} is the same training, which was stopped here before its end. Rename "
                             f"or delete output/loras/{there.name}, and import again.")
         if there is not None:
@@ -203,7 +203,7 @@ class _Desk:
         else:
             run = read_run(self._place(staged.folder, wanted or staged.config.name))
         sweep = self._place_sweep(staged.folder.name, run.name) if self.result.sweep else None
-        lora = run.checkpoints()[-1][1] if run.checkpoints() else None
+        lora = latest_checkpoint(run)[1] if run.checkpoints() else None
         if self.result.missing:
             notes.append(f"the job is not finished; missing: {self.result.missing}")
         return ImportedResult(lora, run.folder, sweep, tuple(notes))
@@ -253,6 +253,11 @@ class _Desk:
             if (sweep.folder / file).is_file():
                 add_to_log(sweep, sweep.folder / file, kind)
         return sweep.folder
+
+
+def _last_step(run: Run) -> int:
+    """The last step of which there is a LoRA file."""
+    return max((step for step, _ in run.checkpoints()), default=0)
 
 
 def rename_run(manifest: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:

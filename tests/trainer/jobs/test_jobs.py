@@ -131,8 +131,10 @@ def test_a_stopped_job_goes_on_from_its_result_on_another_machine_to_the_same_bi
     assert isinstance(ended, JobEnded) and ended.stopped
     part = pack_result(work, tmp_path / "part.zip")
     assert not part.finished and "3 of 6 steps" in part.missing
+    computed = {path.name for path in work.cache.glob("*.safetensors")}
     shutil.rmtree(work.folder)
     second = open_work(part.file, tmp_path / "second")
+    assert computed and {path.name for path in second.cache.glob("*.safetensors")} == computed, "not encoded anew"
     events = list(run_job(second, tiny_backbone))
     assert [event.step for event in events if isinstance(event, StepDone)] == [4, 5, 6]
     assert same(weights(second.find_run().folder), weights(finished[0].find_run().folder))
