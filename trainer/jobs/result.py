@@ -56,11 +56,10 @@ def pack_result(work: Work, file: Path, device: str = "") -> PackedResult:
         format=FORMAT, job=work.job.id, finished=not missing, step=_last_step(run), steps=run.config.steps,
         run=run.name, sweep=sweep.name if sweep and (sweep / "manifest.json").is_file() else "",
         base=str(run.lineage.get("base", "")), missing=missing, versions={**used_versions(), "device": device})
-    files, left_out = [], []
-    for name, path in _files(work, run, whole=bool(missing)):
-        (files if JOB_FORM.find_kind(name) and is_safe(name) else left_out).append((name, path))
-    write_zip(file, {JOB: work.job.to_dict(), RESULT: result.to_dict()}, files)
-    return PackedResult(file, file.stat().st_size, result.finished, missing, tuple(name for name, _ in left_out))
+    found = dict(_files(work, run, whole=bool(missing)))
+    fitting = {name: path for name, path in found.items() if JOB_FORM.find_kind(name) and is_safe(name)}
+    write_zip(file, {JOB: work.job.to_dict(), RESULT: result.to_dict()}, fitting.items())
+    return PackedResult(file, file.stat().st_size, result.finished, missing, tuple(found.keys() - fitting.keys()))
 
 
 def _last_step(run: Run) -> int:

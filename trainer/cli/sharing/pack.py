@@ -10,10 +10,10 @@ from ...backends.given_base import SANDBOX
 from ...common.errors import UserError
 from ...datasets.given_folder import find_given_folder
 from ...sweeps.prompt_sets import FROM_CAPTIONS
-from ..sweep import add_cell_options, add_checkpoints_option
+from ..terminal.cells import add_cell_options, add_checkpoints_option
 from ..terminal.console import Console
 from ..terminal.options import add_background_option, add_base_option, add_seed_option, parse_settings
-from ..train import add_beside_option, add_training_options, read_beside, read_training
+from ..terminal.trainings import add_beside_option, add_training_options, read_beside, read_training
 
 SETTINGS = (".json", ".toml")
 
