@@ -24,7 +24,7 @@ from ..pictures.images import IMAGE_SUFFIXES, image_size
 from ..records.archive import RUN_KINDS
 from ..records.zips import Kind, ZipForm
 from ..sweeps.cells import Sweep
-from .job import FORMAT, IMAGES, JOB, Job, PackedSets
+from .job import FORMAT, JOB, Job, PackedSets
 
 RESULT, LOG = "result.json", "log.txt"
 RUNS, SWEEPS, CACHE = "runs", "sweeps", "cache"
@@ -104,5 +104,3 @@ JOB_FORM = ZipForm((*_JOB_KINDS, *_RESULT_KINDS), JOB, "the zip", "a job", "Pack
 """A job, or a result that goes on."""
 RESULT_FORM = ZipForm(JOB_FORM.kinds, RESULT, "the zip", "a result", "Pack the result again, with lora-bootstrap run "
                       "--only-pack where it was trained.")
-NOT_IMPORTED = (IMAGES, "files/", "loras/", "cache/")
-"""Beginnings of the names in a result that the desk has no use for: it has the images."""
