@@ -89,6 +89,21 @@ def releases_root() -> Path:
     return loras_root() / "releases"
 
 
+def jobs_root() -> Path:
+    """Where jobs for other machines are written."""
+    return output_root() / "jobs"
+
+
+def result_files() -> dict[str, Path]:
+    """Zips, and LoRA files in the input folder, that may be the result of a job, by the names that a widget lists,
+    newest first."""
+    places = (("input", dataset_roots()["input"], (".zip", ".safetensors")), ("output", output_root(), (".zip",)),
+              ("output/jobs", jobs_root(), (".zip",)))
+    found = [(f"{name}/{path.name}", path) for name, root, endings in places if root.is_dir()
+             for path in root.iterdir() if path.suffix.lower() in endings and path.is_file() and inside(root, path)]
+    return dict(sorted(found, key=lambda row: (-row[1].stat().st_mtime_ns, row[0])))
+
+
 def audits_root() -> Path:
     """Where the measurements of audits are saved, so that the next audit measures only new images."""
     return output_root() / "audits"

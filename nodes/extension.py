@@ -34,6 +34,7 @@ from .sampling import LinkContent, SamplingByModel
 from .sandbox import LoadSandbox
 from .score import ScoreSweep
 from .settings import TrainSettingsNode
+from .sharing.jobs import ExportJob, ImportResult
 from .sharing.release import ReleaseLora
 from .stack import ApplyLoraStack, LoraStackNode, PromptLoras
 from .sweep import CheckpointSweep, DrawLoaderSweep, StrengthGrid
@@ -52,6 +53,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ResizeLora, TimeSplit, RefineStrengths, LinkContent, ComposeCells, DrawCandidates, ProveModel, SamplingByModel,
     DrawLoaderSweep, LoadCandidate, SaveRepaired, FineTune,
     ReleaseLora,
+    ExportJob, ImportResult,
 )
 
 

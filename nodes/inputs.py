@@ -13,10 +13,13 @@ from ..host.drawing.sweep_session import AUTO, NONE
 from ..host.eyes import NO_TAGGER
 from ..host.taggers import tagger_names
 from ..host.working import problem
+from ..trainer.captions.kinds import KINDS
+from ..trainer.models.families import FAMILIES
+from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.sweeps.cells import AXES, STACK
 from ..trainer.sweeps.prompt_sets import AS_WRITTEN, SETS
 from ..trainer.tagging.tagger import SANDBOX
-from .sockets import LoraRun, LoraStack
+from .sockets import LoraDataset, LoraRun, LoraStack
 
 ONE_BY_ONE, TOGETHER = "one by one", "strengths in one batch"
 
@@ -118,3 +121,55 @@ def clip_vision_input() -> io.ClipVision.Input:
     return io.ClipVision.Input("clip_vision", optional=True, tooltip=(
         "A model that measures likeness: CLIP or DINOv2 from Load CLIP Vision. Without it, CCIP in models/ccip or the "
         "sandbox's judge is used; without those, likeness is not measured."))
+
+
+def preset_tip(text: str, name: str) -> str:
+    """The tooltip, with the presets' values of that name."""
+    rows = "; ".join(
+        f"{family.title}: {'/'.join(dict.fromkeys(f'{getattr(p, name):g}' for p in family.presets.values()))}"
+        for family in FAMILIES.values() if family.presets)
+    return f"{text} 0 uses the preset (style/character and concept): {rows}."
+
+
+def validation_input() -> LoraDataset.Input:
+    return LoraDataset.Input("validation", optional=True, tooltip=(
+        "Images to measure the loss on. They are not trained on."))
+
+
+def regularisation_input() -> LoraDataset.Input:
+    return LoraDataset.Input("regularisation", optional=True, tooltip=(
+        "Images of the class with captions of their own, such as other girls. Every second batch is of them, and their "
+        "captions get no trigger, so that the class stays what it is in them."))
+
+
+def train_widgets(name: str = "my_lora") -> list[Any]:
+    """The widgets of a training."""
+    return [
+        io.String.Input("name", default=name, tooltip=(
+            "Name of the run and of its file: output/loras/<name>/<name>.safetensors. The same name with other "
+            "settings or images becomes a new run, <name>-2.")),
+        io.String.Input("trigger", default="", tooltip=(
+            "The word that calls the character or concept, such as eiei21girl. It is put first in every caption.")),
+        io.Combo.Input("kind", options=list(KINDS), default="character", tooltip=(
+            "What the LoRA learns. It selects the preset of the model's family: background, lighting and detail start "
+            "like a style, everything else like a character; a real person takes twice the rank, an object and a pose "
+            "half.")),
+        io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=preset_tip(
+            "Training steps. The preset's follow the number of images: they are for 25 (a style: 40), half as many at "
+            "least and twice as many at most; the node shows the calculation. To train by passes over the images, "
+            "leave 0 here and set epochs.", "steps")),
+        io.Int.Input("rank", default=0, min=0, max=1024, tooltip=preset_tip("Size of the LoRA.", "rank")),
+        io.Float.Input("alpha", default=0.0, min=0.0, max=4096.0, step=0.5, tooltip=preset_tip(
+            "The LoRA's effect is scaled by alpha / rank. Doubling the ratio has about the effect of doubling the "
+            "learning rate. If you set your own rank, 0 keeps the preset's ratio.", "alpha")),
+        io.Float.Input("learning_rate", default=0.0, min=0.0, max=10.0, step=1e-7, tooltip=preset_tip(
+            "Learning rate, for the preset's alpha / rank.", "learning_rate")),
+        io.Int.Input("batch_size", default=0, min=0, max=4096, tooltip=preset_tip(
+            "Images per batch, each with its own caption. More takes more memory.", "batch_size")),
+        io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
+            "Side in pixels of the square whose area no image exceeds. 0 uses the model's own.")),
+        io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False, tooltip=(
+            "The same seed, settings, images and model give the same LoRA on the same machine.")),
+        io.Boolean.Input("retrain", default=False, tooltip=(
+            "Train again even if the same run exists, finished or not.")),
+    ]

@@ -93,6 +93,9 @@ OFFERS = {
                         ("lora", "name", "rank", "rule", "target")),
     "ReleaseLora": Offer(("publish lora", "share lora", "model card", "civitai", "hugging face", "upload lora"),
                          ("lora", "name", "title", "version", "licence", "person")),
+    "ExportJob": Offer(("rent gpu", "runpod", "colab", "cloud training", "train remotely", "pack training"),
+                       ("name", "trigger", "kind", "steps", "epochs", "prompts", "price", "card")),
+    "ImportResult": Offer(("import training", "import lora", "cloud result", "load result", "runpod", "colab")),
     "TimeSplit": Offer(("lora schedule", "lora timestep", "lora hook", "timed lora"), ("preset",)),
     "ProveModel": Offer(("check model", "can it train", "dry run", "test training"), ("steps",)),
 }

@@ -3,7 +3,7 @@
 | socket | carries |
 | --- | --- |
 | LORA_DATASET | trainer.datasets.dataset.Dataset |
-| LORA_TRAIN_SETTINGS | TrainSettings |
+| LORA_TRAIN_SETTINGS | host.training.request.TrainSettings |
 | BOOTSTRAP_PROJECT | trainer.bootstrap.rounds.Project |
 | BOOTSTRAP_VIEWS | trainer.bootstrap.planning.view_plan.ViewPlan |
 | LORA_RUN | trainer.training.runs.Run (read the folder again before use: the run may have continued) |
@@ -14,11 +14,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
 from comfy_api.latest import io
+
+from ..host.training.request import TrainSettings  # noqa: F401 (what its socket carries)
 
 LoraDataset = io.Custom("LORA_DATASET")
 LoraTrainSettings = io.Custom("LORA_TRAIN_SETTINGS")
@@ -28,10 +26,3 @@ LoraRun = io.Custom("LORA_RUN")
 LoraSweep = io.Custom("LORA_SWEEP")
 LoraStack = io.Custom("LORA_STACK")
 LoraModel = io.Custom("LORA_MODEL")
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Settings of trainer.training.config.TrainConfig by dotted name; absent ones are left to the preset."""
-
-    values: Mapping[str, Any] = field(default_factory=dict)

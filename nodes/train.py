@@ -1,8 +1,7 @@
-"""The node that trains a LoRA on the workflow's own MODEL, and how its widgets become a TrainConfig."""
+"""The nodes that train a LoRA, or a whole network, on the workflow's own MODEL."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,16 +14,16 @@ from comfy_api.latest import io
 from ..host import menu, paths
 from ..host.drawing import lora_loaders
 from ..host.drawing.base_file import base_file
-from ..host.drawing.lora_loaders import describe_loaders
 from ..host.drawing.node_place import NodePlace
-from ..host.drawing.recipe import short_hash
 from ..host.drawing.sampling_figures import DrawnModel
 from ..host.outputs import apply_to, lora_outputs, lora_stack, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
 from ..host.stacks import read_stack, stack_entries
-from ..trainer.captions.kinds import KINDS, get_kind, name_lora
-from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
+from ..host.training.base import loras_on_model, made_by
+from ..host.training.request import SETTING, TrainRequest, Widgets, own_settings, plan_run, widgets_problem
+from ..trainer.captions.kinds import KINDS
+from ..trainer.captions.tags import add_trigger, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
@@ -33,36 +32,17 @@ from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family, named_row
 from ..trainer.models.precision import choose_precision
 from ..trainer.pictures.images import to_tensor
-from ..trainer.stacks.stack import StackEntry
-from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import FULL, LORA, TrainConfig, is_of_loras
 from ..trainer.training.events import Finished, RunStarted
 from ..trainer.training.optimizers import OPTIMIZERS
-from ..trainer.training.presets import (
-    FIGURES,
-    Planned,
-    check_length,
-    kind_preset,
-    plan_training,
-    preset_config,
-    word_figures,
-)
+from ..trainer.training.presets import FIGURES, kind_preset, preset_config, word_figures
 from ..trainer.training.runs import Run, full_precision, read_run
 from ..trainer.training.trained.model_file import is_made_from, model_path
+from .inputs import regularisation_input, train_widgets, validation_input
 from .schema import node_schema
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
 
-SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
-"""How often a run saves, measures and draws by default."""
 SANDBOX_FAMILY = "sandbox"
-
-
-def _preset_tip(text: str, name: str) -> str:
-    """The tooltip, with the presets' values of that name."""
-    rows = "; ".join(
-        f"{family.title}: {'/'.join(dict.fromkeys(f'{getattr(p, name):g}' for p in family.presets.values()))}"
-        for family in FAMILIES.values() if family.presets)
-    return f"{text} 0 uses the preset (style/character and concept): {rows}."
 
 
 class TrainLora(io.ComfyNode):
@@ -79,14 +59,14 @@ class TrainLora(io.ComfyNode):
                 io.Clip.Input("clip"),
                 io.Vae.Input("vae"),
                 LoraDataset.Input("dataset"),
-                *_widgets(),
+                *train_widgets(),
                 LoraTrainSettings.Input("settings", optional=True, tooltip=(
                     "Settings from Train Settings. Without them, the preset is used.")),
-                _validation_input(),
+                validation_input(),
                 io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
                     "Length in passes over the images, each as often as its folder's repeats say. It takes the place "
                     "of steps, so leave steps at 0. 0: steps decides.")),
-                _regularisation_input(),
+                regularisation_input(),
                 LoraStack.Input("beside", optional=True, tooltip=(
                     "LoRAs that are on in the training, frozen and not saved, so that the new LoRA works together with "
                     "them. Only their layers in the diffusion model are used.")),
@@ -147,7 +127,7 @@ class FineTune(io.ComfyNode):
                 io.Clip.Input("clip", tooltip="The text encoders. They are not trained."),
                 io.Vae.Input("vae"),
                 LoraDataset.Input("dataset"),
-                *(widget for widget in _widgets("fine_tuned") if widget.id not in ("rank", "alpha")),
+                *(widget for widget in train_widgets("fine_tuned") if widget.id not in ("rank", "alpha")),
                 io.Combo.Input("optimizer", options=list(FULL_OPTIMIZERS), default="adafactor", tooltip=(
                     "Optimizer. adafactor keeps the least beside the weights, adamw8bit (needs bitsandbytes) two bytes "
                     "a weight, adamw eight; lion and came need pytorch-optimizer. It counts instead of the one in "
@@ -158,11 +138,11 @@ class FineTune(io.ComfyNode):
                     "output/diffusion_models.")),
                 LoraTrainSettings.Input("settings", optional=True, tooltip=(
                     "Settings from Train Settings. What concerns LoRAs only is ignored.")),
-                _validation_input(),
+                validation_input(),
                 io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
                     "Length in passes over the images. It takes the place of steps, so leave steps at 0. 0: steps "
                     "decides.")),
-                _regularisation_input(),
+                regularisation_input(),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The fine-tuned model."),
@@ -222,138 +202,7 @@ def save_whole_model(model: Any, difference: Path) -> Path:
     return path
 
 
-def _validation_input() -> Any:
-    return LoraDataset.Input("validation", optional=True, tooltip=(
-        "Images to measure the loss on. They are not trained on."))
-
-
-def _regularisation_input() -> Any:
-    return LoraDataset.Input("regularisation", optional=True, tooltip=(
-        "Images of the class with captions of their own, such as other girls. Every second batch is of them, and their "
-        "captions get no trigger, so that the class stays what it is in them."))
-
-
-def _widgets(name: str = "my_lora") -> list[Any]:
-    return [
-        io.String.Input("name", default=name, tooltip=(
-            "Name of the run and of its file: output/loras/<name>/<name>.safetensors. The same name with other "
-            "settings or images becomes a new run, <name>-2.")),
-        io.String.Input("trigger", default="", tooltip=(
-            "The word that calls the character or concept, such as eiei21girl. It is put first in every caption.")),
-        io.Combo.Input("kind", options=list(KINDS), default="character", tooltip=(
-            "What the LoRA learns. It selects the preset of the model's family: background, lighting and detail start "
-            "like a style, everything else like a character; a real person takes twice the rank, an object and a pose "
-            "half.")),
-        io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=_preset_tip(
-            "Training steps. The preset's follow the number of images: they are for 25 (a style: 40), half as many at "
-            "least and twice as many at most; the node shows the calculation. To train by passes over the images, "
-            "leave 0 here and set epochs.", "steps")),
-        io.Int.Input("rank", default=0, min=0, max=1024, tooltip=_preset_tip("Size of the LoRA.", "rank")),
-        io.Float.Input("alpha", default=0.0, min=0.0, max=4096.0, step=0.5, tooltip=_preset_tip(
-            "The LoRA's effect is scaled by alpha / rank. Doubling the ratio has about the effect of doubling the "
-            "learning rate. If you set your own rank, 0 keeps the preset's ratio.", "alpha")),
-        io.Float.Input("learning_rate", default=0.0, min=0.0, max=10.0, step=1e-7, tooltip=_preset_tip(
-            "Learning rate, for the preset's alpha / rank.", "learning_rate")),
-        io.Int.Input("batch_size", default=0, min=0, max=4096, tooltip=_preset_tip(
-            "Images per batch, each with its own caption. More takes more memory.", "batch_size")),
-        io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
-            "Side in pixels of the square whose area no image exceeds. 0 uses the model's own.")),
-        io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False, tooltip=(
-            "The same seed, settings, images and model give the same LoRA on the same machine.")),
-        io.Boolean.Input("retrain", default=False, tooltip=(
-            "Train again even if the same run exists, finished or not.")),
-    ]
-
-
 # -- from widgets to a config ------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Widgets:
-    """TrainLora's widgets; 0 leaves a number to the preset."""
-
-    name: str
-    trigger: str = ""
-    kind: str = "character"
-    steps: int = 0
-    rank: int = 0
-    alpha: float = 0.0
-    learning_rate: float = 0.0
-    batch_size: int = 0
-    resolution: int = 0
-    seed: int = 0
-    epochs: int = 0
-    optimizer: str = ""
-    method: str = LORA
-
-
-_SETTING = {"optimizer": "optimizer.name", "steps": "steps", "rank": "adapter.rank", "alpha": "adapter.alpha",
-            "learning_rate": "optimizer.learning_rate", "batch_size": "data.batch_size",
-            "resolution": "data.resolution", "epochs": "epochs"}
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainRequest:
-    """What the node is asked to train."""
-
-    dataset: Dataset
-    validation: Dataset | None
-    widgets: Widgets
-    settings: TrainSettings = TrainSettings()
-    retrain: bool = False
-    regularisation: Dataset | None = None
-    beside: Sequence[StackEntry] = ()
-
-
-def check_name(name: str) -> None:
-    """Raises UserError if the name cannot be a run's."""
-    TrainConfig(name=name.strip())
-    paths.own_folder(paths.loras_root(), name)
-
-
-def widgets_problem(name: str | None, trigger: str | None, kind: str | None, steps: int | None, epochs: int | None,
-                    method: str = LORA) -> bool | str:
-    """For validate_inputs: True, or what is wrong. A value that is linked (None) is not known yet."""
-    try:
-        if name is not None:
-            check_name(name)
-        if kind is not None and get_kind(kind).needs_trigger and trigger is not None and not split_tags(trigger):
-            made = f"a fine-tune of kind {kind}" if method == FULL else name_lora(kind)
-            raise UserError(f"the trigger is empty; {made} needs a word that calls it, such as eiei21girl. Only a "
-                            "style can do without.")
-        TrainConfig(steps=steps or 1, epochs=epochs or 0)  # the host leaves the range of what is taken here to us
-        check_length(steps or 0, epochs or 0)
-    except UserError as error:
-        return str(error)
-    return True
-
-
-def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
-    """The family's preset, overridden by TrainSettings, then by the node's own widgets, plus how often to save, measure
-    and draw.
-
-    Raises UserError for invalid values, and for images with neither a caption nor a trigger.
-    """
-    widgets, settings = job.widgets, dict(job.settings.values)
-    check_name(widgets.name)
-    planned = plan_training(family, widgets.kind, {
-        "precision": precision, "method": widgets.method, "name": widgets.name.strip(),
-        "data.trigger": widgets.trigger.strip(), "seed": widgets.seed, **settings,
-        **own_settings(widgets, family)}, job.dataset, job.validation, job.regularisation)
-    config = planned.config
-    if not config.data.trigger and not any(sample.caption for sample in job.dataset):
-        raise UserError(f"none of the {len(job.dataset)} images has a caption, and there is no trigger. Put a .txt "
-                        "beside each image (a.txt for a.png), or give a trigger.")
-    return dataclasses.replace(planned, config=config.replace(**_cadence(config, settings, job)))
-
-
-def own_settings(widgets: Widgets, family: Family) -> dict[str, Any]:
-    """What the node's own widgets set, by dotted name."""
-    own = {dotted: value for name, dotted in _SETTING.items() if (value := getattr(widgets, name))}
-    if widgets.rank and not widgets.alpha:
-        preset = kind_preset(family, widgets.kind)
-        own["adapter.alpha"] = widgets.rank * preset.alpha / preset.rank
-    return own
 
 
 def describe_training(values: Mapping[str, Any], family: Family | None, settings: TrainSettings) -> str:
@@ -365,7 +214,7 @@ def describe_training(values: Mapping[str, Any], family: Family | None, settings
     """
     families = [family] if family else [row for row in FAMILIES.values() if row.name != SANDBOX_FAMILY]
     kinds = [values["kind"]] if "kind" in values else list(KINDS)
-    given = {name: values[name] for name in (*_SETTING, "method") if name in values}
+    given = {name: values[name] for name in (*SETTING, "method") if name in values}
     choices = [(row, Widgets(name="lora", kind=kind, **given)) for row in families for kind in kinds]
     configs = [preset_config(row, widgets.kind, {
         "method": widgets.method, **settings.values, **own_settings(widgets, row)}) for row, widgets in choices]
@@ -386,19 +235,6 @@ def _word_length(config: TrainConfig, choices: list[tuple[Family, Widgets]], set
     steps = word_figures([preset_config(row, chosen.kind) for row, chosen in choices]).split(" · ")[3]
     least, most = min(images), max(images)
     return {"steps": f"{steps} for {least if least == most else f'{least} to {most}'} images"}
-
-
-def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest) -> dict[str, Any]:
-    """How often a run saves, measures and draws where TrainSettings does not say."""
-    measured = job.validation is not None or config.data.validation_fraction > 0
-    often = {"save_every": 0 if config.save_every_epochs else SAVES, "validate_every": VALIDATIONS * measured,
-             "preview_every": PREVIEWS}
-    found: dict[str, Any] = {
-        name: -(-config.steps // times) if times else 0 for name, times in often.items() if name not in settings}
-    if not config.preview_prompts:
-        caption = next((sample.caption for sample in job.dataset if sample.caption), "")
-        found["preview_prompts"] = [escape_brackets(join_tags(add_trigger(split_tags(caption), config.data.trigger)))]
-    return found
 
 
 def preset_line(family: Family, config: TrainConfig) -> str:
@@ -466,13 +302,6 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         host.release_memory()
 
 
-def loras_on_model(model: Any, place: NodePlace) -> list[str]:
-    """The LoRAs that a MODEL carries already, as far as the workflow names them; [] for a MODEL without patches."""
-    if not getattr(model, "patches", None):
-        return []
-    return describe_loaders(place.find, place.links["model"]) or ["patches of another node"]
-
-
 def describe_carried(carried: Sequence[str], method: str = LORA) -> str:
     """What it means for a training that its MODEL carries LoRAs; "" if it does not."""
     if not carried:
@@ -529,15 +358,6 @@ def edit_warning(model: Any, file: str, dataset: Dataset) -> str:
         return (f"{dataset.paired} of {len(dataset)} images have a control image, but {file} is not an edit model by "
                 "its name. Load the edit model, or continue if it is one.")
     return ""
-
-
-def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
-    """What made a MODEL, CLIP and VAE, if something is set on them that the fingerprint cannot tell; else ""."""
-    from ..host.backbone import contents
-
-    if not contents.unreadable_parts(*parts):
-        return ""
-    return short_hash([place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), parts, strict=True)])
 
 
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:

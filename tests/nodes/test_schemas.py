@@ -31,7 +31,7 @@ def test_the_entry_point_gives_the_host_every_node():
 
 def test_ids_are_unique_and_have_our_prefix():
     ids = [info["name"] for info in OURS]
-    assert len(set(ids)) == len(ids) == 53
+    assert len(set(ids)) == len(ids) == 55
     assert all(name.startswith("LoraBootstrap_") and name.isidentifier() for name in ids)
 
 

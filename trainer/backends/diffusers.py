@@ -550,6 +550,28 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
     return _load_file(path, device, dtype, precision)
 
 
+def base_fingerprint(base: str | Path, precision: str = AS_LOADED) -> str:
+    """The fingerprint that a base has once it is loaded, from its files alone. Raises UserError as `load_backbone`."""
+    from ...sandbox import BASE_DIR
+
+    return _held_fingerprint(_fingerprint(_weight_files(find_given_base(base) or BASE_DIR)), precision)
+
+
+def base_family(base: str | Path) -> Family:
+    """The family of a base, from its files alone. Raises UserError as `load_backbone`."""
+    path = find_given_base(base)
+    if path is None:
+        return get_family(SANDBOX)
+    return _folder_family(path) if path.is_dir() else _file_family(path)
+
+
+def base_precision(base: str | Path) -> str:
+    """The precision of arithmetic that "auto" stands for with a base on this machine; see `choose_precision`."""
+    if find_given_base(base) is None or not torch.cuda.is_available():
+        return "fp32"
+    return _half_precision(torch.device("cuda"))
+
+
 def _half_precision(device: torch.device) -> str:
     return "bf16" if device.type != "cuda" or torch.cuda.is_bf16_supported() else "fp16"
 
@@ -561,7 +583,7 @@ def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype, pr
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"base folder {str(path)!r} could not be loaded as {family.title}: "
                         f"{_first_line(error)}{_pickle_remedy(path)}") from error
-    return _on_device(pipeline, family, _fingerprint(sorted(path.rglob("*.safetensors"))), device, precision)
+    return _on_device(pipeline, family, _fingerprint(_weight_files(path)), device, precision)
 
 
 def _pickle_remedy(folder: Path) -> str:
@@ -580,7 +602,7 @@ def _load_file(path: Path, device: str, dtype: torch.dtype, precision: str) -> D
             "The first time, it downloads the family's configuration and tokenizer from the Hugging Face hub; without "
             "a network, give a diffusers folder instead."
         ) from error
-    return _on_device(pipeline, family, _fingerprint([path]), device, precision)
+    return _on_device(pipeline, family, _fingerprint(_weight_files(path)), device, precision)
 
 
 def _on_device(pipeline: Any, family: Family, fingerprint: str, device: str, precision: str) -> DiffusersBackbone:
@@ -592,8 +614,7 @@ def _on_device(pipeline: Any, family: Family, fingerprint: str, device: str, pre
     if precision != AS_LOADED:
         with _room_for_network():
             held.pack(precision, home)
-        fingerprint = hashlib.sha256(f"{fingerprint} {precision}".encode()).hexdigest()
-    return DiffusersBackbone(pipeline, family, fingerprint, held, home)
+    return DiffusersBackbone(pipeline, family, _held_fingerprint(fingerprint, precision), held, home)
 
 
 def _pipeline_class(family: Family) -> Any:
@@ -649,6 +670,15 @@ def _file_family(path: Path) -> Family:
 
 def _module_names(parts: Mapping[str, nn.Module]) -> list[str]:
     return [f"{prefix}.{name}" for prefix, part in parts.items() for name, _ in part.named_modules() if name]
+
+
+def _held_fingerprint(fingerprint: str, precision: str) -> str:
+    """That of a base whose weights are packed: another network, as they are rounded."""
+    return fingerprint if precision == AS_LOADED else hashlib.sha256(f"{fingerprint} {precision}".encode()).hexdigest()
+
+
+def _weight_files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
 
 
 def _fingerprint(files: Sequence[Path]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..common.checks import check, check_choice
+from ..common.counts import duration
 from .terminal.console import Console
 
 GIB = 2**30
@@ -184,9 +185,3 @@ def estimate_facts(estimate: Any) -> dict[str, Any]:
 
 def gib(size: int) -> str:
     return f"{size / GIB:.2f} GiB" if size < GIB else f"{size / GIB:.1f} GiB"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

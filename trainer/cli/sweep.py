@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..sweeps.prompt_sets import AS_WRITTEN, FROM_CAPTIONS, SETS
+from ..sweeps.prompt_sets import FROM_CAPTIONS
+from .terminal.cells import add_cell_options, add_checkpoints_option
 from .terminal.console import Console, load_backbone_quietly
-from .terminal.options import add_run_options, add_sampler_options, add_size_options, build_sampler, chosen_name
+from .terminal.options import add_run_options, build_sampler, chosen_name
 
 
 def add_grid_options(command: argparse.ArgumentParser) -> None:
@@ -28,9 +29,7 @@ def handle_grid(options: argparse.Namespace, console: Console) -> dict[str, Any]
 
 def add_sweep_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--run", type=Path, metavar="FOLDER", help="run to sweep, such as output/loras/my_character")
-    command.add_argument("--checkpoints", default="all", metavar="WHICH",
-                         help="checkpoints of the run: all, with averages of them; last 5, every 2, or steps: 400, "
-                              "800-1600 (+400) (%(default)s)")
+    add_checkpoints_option(command)
     command.add_argument("--lora", type=Path, action="append", default=[], metavar="FILE",
                          help="LoRA to add to the run's, or to sweep without a run; may be repeated")
     _add_axis_options(command, [0.8, 1.0])
@@ -57,20 +56,9 @@ def handle_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any
 
 
 def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) -> None:
-    command.add_argument("--prompt", action="append", default=[], help="prompt to draw; may be repeated. Brackets are "
-                         "text, not weights")
-    command.add_argument("--prompt-set", default=AS_WRITTEN, choices=SETS, metavar="SET",
-                         help=f"ready-made lines to append to each prompt: {', '.join(SETS)} (%(default)s). 'from "
-                         "captions' draws captions that the LoRA was trained on, and needs no --prompt")
-    command.add_argument("--strengths", type=float, nargs="+", default=strengths, metavar="X",
-                         help=f"strengths to compare ({' '.join(f'{value:g}' for value in strengths)})")
-    command.add_argument("--seeds", default="", metavar="SEEDS", help="seeds, such as 1, 2 or 1-4; default: --seed")
-    command.add_argument("--without", action="store_true", help="also draw each prompt and seed without the LoRA, to "
-                         "compare with and to score burn and diversity")
     command.add_argument("--name", default="", help="name of the sweep; default: the LoRA's name")
     add_run_options(command)
-    add_size_options(command)
-    add_sampler_options(command)
+    add_cell_options(command, strengths)
 
 
 def _check_prompts(options: argparse.Namespace) -> None:

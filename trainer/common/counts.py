@@ -20,3 +20,10 @@ def format_rate(rate: float) -> str:
         return f"{rate:g}"
     digits, power = f"{rate:.1e}".split("e")
     return f"{digits.removesuffix('.0')}e{int(power)}"
+
+
+def duration(seconds: float) -> str:
+    """About how long: 4.2 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,8 +7,10 @@ NVIDIA's architecture papers: Ampere GA102 and A100, Ada AD102 and L40, Hopper H
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .step import StepCount
+if TYPE_CHECKING:  # the names of cards are looked up before torch is imported
+    from .step import StepCount
 
 GIB = 2**30
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .archive import is_safe
+from .zips import is_safe
 
 ROOT = "{output}/"
 _ABSOLUTE = re.compile(r"(?:/|~|[A-Za-z]:[\\/]|\\\\)[^,\n]*[\\/]([^\\/,\n]+)[\\/]?")

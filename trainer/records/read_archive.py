@@ -6,58 +6,27 @@ exists is overwritten: where a name is taken, project and runs get a number, and
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-import stat
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import IO
 
 from ..bootstrap.config import MAX_DEPTH, BootstrapConfig
 from ..bootstrap.project import RESERVED, ProjectRecord
 from ..bootstrap.status import style_run
 from ..common.errors import UserError
-from ..common.files import make_folder, plain_errors, read_json, sync_file, sync_folder, write_json
+from ..common.files import make_folder, plain_errors, read_json, sync_folder, write_json
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import locked
 from ..common.names import checked_name, with_ending
 from ..common.schema import read_record
 from ..training.runs import read_run
-from .archive import (
-    FORMAT,
-    FREE_RATIO,
-    LEFT_OUT,
-    MANIFEST,
-    MOST_BYTES,
-    MOST_FILES,
-    MOST_RATIO,
-    PROJECT,
-    RUNS,
-    Archive,
-    Kind,
-    check_file,
-    find_kind,
-    find_picture,
-    fold_name,
-    is_safe,
-)
+from .archive import FORM, FORMAT, LEFT_OUT, MANIFEST, PROJECT, REMEDY, RUNS, Archive, find_picture
 from .moved import Move
-
-MOST_DIRECTORY = 32 * 2**20
-"""Bytes of the zip's own list of files, which Python reads at once: more than MOST_FILES names need."""
-_BLOCK = 2**20
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error, OverflowError,
-           ValueError)
-"""What Python raises for a zip that is damaged, encrypted or packed in a way that it does not know."""
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-REMEDY = "Export the project again."
+from .zips import unpack
 
 
 @dataclass(frozen=True)
@@ -102,8 +71,8 @@ def import_project(root: Path, file: Path, name: str = "") -> Imported:
     root = Path(os.path.abspath(root))
     wanted = checked_name(name, "project") if name else ""
     with _staged(root) as stage:
-        names = _unpack(file, stage)
-        archive = _check_files(stage, names)
+        names = unpack(file, FORM, stage.place)
+        archive = _read_manifest(stage)
         with locked(root / "bootstrap" / "import"):
             move = _choose_names(root, stage, archive.project, wanted)
             _rename_inside(stage, names, move)
@@ -128,107 +97,11 @@ def _staged(root: Path) -> Iterator[_Stage]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-# -- unpacking ---------------------------------------------------------------------------------------------------------
-
-
-class _Bounded(io.FileIO):
-    """A file of which nobody reads more at once than MOST_DIRECTORY: what a zip says of its own size is not trusted."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            size = max(0, os.fstat(self.fileno()).st_size - self.tell())
-        if size > MOST_DIRECTORY:
-            raise zipfile.BadZipFile("its list of files is too long")
-        return super().read(size) or b""
-
-
-def _unpack(file: Path, stage: _Stage) -> list[str]:
-    """Unpack all files into the stage; returns their names. Raises UserError."""
-    try:
-        with _Bounded(file) as opened, zipfile.ZipFile(opened) as archive:
-            kinds = _check_list(archive.infolist())
-            left = MOST_BYTES
-            for info, kind in kinds.items():
-                place = stage.place(info.filename)
-                with plain_errors("write", place), archive.open(info) as source:
-                    left -= _unpack_file(source, info, kind, place, left)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}. Check the path.") from error
-    except _BROKEN as error:
-        raise UserError(f"{file.name} is not a whole zip that can be read ({error}). {REMEDY}") from error
-    return [info.filename for info in kinds]
-
-
-def _check_list(infos: list[zipfile.ZipInfo]) -> Mapping[zipfile.ZipInfo, Kind]:
-    """The kind of each file. Raises UserError for a list of files that no export has written."""
-    if len(infos) > MOST_FILES:
-        raise UserError(f"the archive holds {len(infos)} files; {MOST_FILES} are the most. {REMEDY}")
-    if not any(info.filename == MANIFEST for info in infos):
-        raise UserError(f"this is not the archive of a project: it holds no {MANIFEST}. {REMEDY}")
-    kinds: dict[zipfile.ZipInfo, Kind] = {}
-    seen: set[str] = set()
-    for info in infos:
-        name = info.filename
-        if problem := _entry_problem(info):
-            raise UserError(f"the archive holds {name!r}, which is {problem}. {REMEDY}")
-        if info.is_dir():
-            continue
-        kind, folded = find_kind(name), fold_name(name)
-        if kind is None:
-            raise UserError(f"the archive holds {name!r}, which does not belong to a project. Remove it from the zip, "
-                            "or export the project again.")
-        if folded in seen:
-            raise UserError(f"the archive holds {name!r} twice, in letters that some file systems do not tell apart. "
-                            f"{REMEDY}")
-        seen.add(folded)
-        kinds[info] = kind
-    return kinds
-
-
-def _entry_problem(info: zipfile.ZipInfo) -> str:
-    """Why an entry of the zip is not read, whatever it holds; "" if it is."""
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if info.orig_filename.rstrip("/") != info.filename.rstrip("/") or not is_safe(info.filename.rstrip("/")):
-        return "not a name that every machine can hold"
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "a link or a device, not a file"
-    if info.flag_bits & 1:
-        return "encrypted"
-    return "" if info.compress_type in _METHODS else "packed in a way that is not read here"
-
-
-def _unpack_file(source: IO[bytes], info: zipfile.ZipInfo, kind: Kind, place: Path, left: int) -> int:
-    """Write one file; returns its bytes. They are counted as they come: what the zip says of them is not trusted.
-
-    Args:
-        left: bytes that may still be written.
-    """
-    most = min(kind.most, left, max(FREE_RATIO, MOST_RATIO * max(info.compress_size, 1)))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    size = 0
-    with open(place, "xb") as target:
-        while block := source.read(min(_BLOCK, most + 1 - size)):
-            size += len(block)
-            if size > most:
-                raise UserError(f"the archive holds {info.filename!r}, which unpacks to more than {most / 2**20:.0f} "
-                                f"MB, the most for such a file in this archive. {REMEDY}")
-            target.write(block)
-    sync_file(place)
-    return size
-
-
 # -- checking ----------------------------------------------------------------------------------------------------------
 
 
-def _check_files(stage: _Stage, names: list[str]) -> Archive:
-    """What archive.json says, once every file is what its name says. Raises UserError otherwise."""
-    for name in names:
-        try:
-            check_file(stage.place(name), name)
-        except UserError as error:
-            raise UserError(f"the archive cannot be used: {error}") from error
+def _read_manifest(stage: _Stage) -> Archive:
+    """What archive.json says, if the files are those of a project and its runs. Raises UserError otherwise."""
     archive = read_record(stage.project / MANIFEST, Archive)
     for name in (MANIFEST, LEFT_OUT):
         stage.place(name).unlink(missing_ok=True)

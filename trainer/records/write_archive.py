@@ -19,22 +19,9 @@ from ..common.errors import UserError
 from ..common.files import atomic_path, read_json
 from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES, open_image, pixel_hash
-from .archive import (
-    FORMAT,
-    LEFT_OUT,
-    MANIFEST,
-    MOST_BYTES,
-    MOST_FILES,
-    PROJECT,
-    RUNS,
-    Archive,
-    check_file,
-    find_kind,
-    find_picture,
-    fold_name,
-    is_safe,
-)
+from .archive import FORM, FORMAT, LEFT_OUT, MANIFEST, PROJECT, RUNS, Archive, find_picture
 from .moved import without_machine
+from .zips import MOST_BYTES, MOST_FILES, fold_name, is_safe, list_files
 
 STATE = "state"
 REPORT = "report.html"
@@ -73,7 +60,7 @@ class _Part:
 
     def files(self) -> Iterator[tuple[Path, str]]:
         """(path, name below the folder) of every file that is packed."""
-        return ((path, inner) for path, inner in _list_files(self.folder)
+        return ((path, inner) for path, inner in list_files(self.folder)
                 if inner.partition("/")[0] not in self.without)
 
 
@@ -112,7 +99,7 @@ def _check_totals(parts: Sequence[_Part], name: str, file: Path) -> int:
     """The bytes of all files that belong into the archive, unpacked. Raises UserError if an import would refuse so
     much, or if the disk of the archive has less space."""
     sizes = [path.stat().st_size for part in parts for path, inner in part.files()
-             if find_kind(f"{part.place}/{inner}")]
+             if FORM.find_kind(f"{part.place}/{inner}")]
     total = sum(sizes)
     if len(sizes) > MOST_FILES or total > MOST_BYTES:
         raise UserError(f"project {name!r} has {len(sizes)} files with {_in_gb(total)}; an archive may have "
@@ -127,16 +114,6 @@ def _check_totals(parts: Sequence[_Part], name: str, file: Path) -> int:
 
 def _in_gb(size: int) -> str:
     return f"{size / 2**30:.1f} GB"
-
-
-def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """(path, name below the folder) of every plain file, without hidden ones, links, and what links lead to."""
-    for here, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        for name in sorted(files):
-            path = Path(here, name)
-            if name[0] != "." and not path.is_symlink() and path.is_file() and name != "lock":
-                yield path, path.relative_to(folder).as_posix()
 
 
 class _Writer:
@@ -179,7 +156,7 @@ class _Writer:
             if name.startswith(f"{PROJECT}/grid/") and path.suffix == ".json" or name.endswith("/run.json"):
                 self.put_text(name, without_machine(read_json(path), self.root, self.project))
             else:
-                kind = find_kind(name)
+                kind = FORM.find_kind(name)
                 self.archive.write(path, name, zipfile.ZIP_DEFLATED if kind and kind.packed else zipfile.ZIP_STORED)
         except FileNotFoundError as error:
             raise UserError(f"{path} was removed while the archive was written. Export again once the workflow has "
@@ -188,7 +165,7 @@ class _Writer:
 
     def _find_problem(self, path: Path, name: str) -> str:
         """Why an import would refuse the file under that name; "" if it would not."""
-        kind = find_kind(name)
+        kind = FORM.find_kind(name)
         if kind is None:
             return "it does not belong to a project"
         if not is_safe(name):
@@ -198,7 +175,7 @@ class _Writer:
         try:
             if path.stat().st_size > kind.most:
                 return f"it is larger than {kind.most / 2**20:.0f} MB"
-            check_file(path, name)
+            FORM.check_file(path, name)
         except UserError as error:
             return str(error)
         except OSError as error:

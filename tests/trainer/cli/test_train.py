@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lora_bootstrap.trainer.cli.train import _combined
+from lora_bootstrap.trainer.cli.terminal.trainings import combine_settings
 
 from ...helpers.command_line import SMALL, run
 
@@ -39,7 +39,7 @@ def test_settings_of_a_file_come_before_the_options_and_those_of_set(tiny, tmp_p
     config = json.loads((tmp_path / "out" / "loras" / "imported" / "run.json").read_text())["config"]
     assert (config["steps"], config["epochs"], config["seed"]) == (3, 0, 5), "--set steps=3 replaces the epochs"
     assert (config["adapter"]["alpha"], config["data"]["trigger"]) == (3.0, "zqx")
-    assert _combined({"epochs": 9, "seed": 5}, {"seed": 7, "epochs": 2}, {}) == {"epochs": 2, "seed": 7}
+    assert combine_settings({"epochs": 9, "seed": 5}, {"seed": 7, "epochs": 2}, {}) == {"epochs": 2, "seed": 7}
 
 
 def test_regularisation_images_and_loras_beside_are_given_by_options(tiny, tmp_path, dataset, capsys):

@@ -17,7 +17,7 @@ from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.bootstrap.status import project_status, style_run
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json, write_json
-from lora_bootstrap.trainer.records import read_archive, write_archive
+from lora_bootstrap.trainer.records import write_archive, zips
 from lora_bootstrap.trainer.records.read_archive import import_project
 from lora_bootstrap.trainer.records.write_archive import export_project
 from lora_bootstrap.trainer.training.runs import read_run
@@ -276,15 +276,15 @@ def test_a_file_that_is_not_a_whole_zip_is_refused(archive, tmp_path):
 
 
 def test_a_list_of_files_without_end_is_not_read(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(read_archive, "MOST_DIRECTORY", 1000)
+    monkeypatch.setattr(zips, "MOST_DIRECTORY", 1000)
     refuse(tmp_path / "there", archive, "list of files is too long")
     monkeypatch.undo()
-    monkeypatch.setattr(read_archive, "MOST_FILES", 5)
+    monkeypatch.setattr(zips, "MOST_FILES", 5)
     refuse(tmp_path / "there", archive, "5 are the most")
 
 
 def test_more_bytes_than_an_archive_may_have_are_refused(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(read_archive, "MOST_BYTES", 2000)
+    monkeypatch.setattr(zips, "MOST_BYTES", 2000)
     refuse(tmp_path / "there", archive, "unpacks to more")
 
 

@@ -153,6 +153,18 @@ def _check_config(path: Path) -> None:
     TrainConfig().replace(**read_settings(path))
 
 
+def _check_card(name: str) -> None:
+    from ...memory.cards import CARDS
+
+    check_choice("card", name, [card.name for card in CARDS])
+
+
+def _check_job(path: Path) -> None:
+    if not path.is_file() and not (path / "job.json").is_file():
+        raise UserError(f"{path} is neither a file nor the folder of a job; give the zip that lora-bootstrap pack or "
+                        "Export Job wrote, or the folder into which run unpacked one.")
+
+
 def _check_layers(name: str) -> None:
     from ...training.config import LAYER_PRESETS
 
@@ -168,7 +180,8 @@ def _check_optimizer(name: str) -> None:
 CHECKS = (
     Check("dataset", find_given_folder),
     Check("background", _check_colour),
-    Check("base", _check_base, ("bootstrap", "finetune", "generate", "grid", "prove", "sweep", "tag", "train")),
+    Check("base", _check_base, ("bootstrap", "finetune", "generate", "grid", "pack", "prove", "run",
+                                 "sweep", "tag", "train")),
     Check("base", _check_planned_base, ("plan",)),
     Check("lora", _check_loras),
     Check("beside", _check_loras),
@@ -187,7 +200,7 @@ CHECKS = (
     Check("implication_file", _file("give a .csv file of implications")),
     Check("name", lambda name: checked_name(name, "--name")),
     Check("kind", lambda kind: get_kind(kind, "kind of LoRA")),
-    Check("config", _check_config, ("train", "finetune")),
+    Check("config", _check_config, ("train", "finetune", "pack")),
     Check("set", _check_settings),
     Check("set", _check_fine_tune, ("finetune",)),
     Check("set_style", _check_settings),
@@ -196,10 +209,10 @@ CHECKS = (
     Check("layers", _check_layers),
     Check("optimizer", _check_optimizer),
     Check("seed", _whole("--seed", 0, 2**63 - 1, "from 0 to 2^63 - 1"),
-          ("bootstrap", "demo", "finetune", "generate", "train")),
+          ("bootstrap", "demo", "finetune", "generate", "pack", "train")),
     Check("seed", lambda seed: _check_seeds(str(seed)), ("grid", "sweep")),
     Check("seeds", _check_seeds),
-    Check("strengths", _check_strengths, ("grid", "sweep")),
+    Check("strengths", _check_strengths, ("grid", "pack", "sweep")),
     Check("width", _whole("--width", 8, MOST_SIDE)),
     Check("height", _whole("--height", 8, MOST_SIDE)),
     Check("sample_steps", _whole("--sample-steps", 1, 10_000)),
@@ -211,6 +224,10 @@ CHECKS = (
     Check("budget", _whole("--budget", 0, 1_000_000)),
     Check("general", _number("--general", 0, 1)),
     Check("character", _number("--character", 0, 1)),
+    Check("price", _number("--price", 0, 10_000)),
+    Check("card", _check_card),
+    Check("job", _check_job),
+    Check("result", _file("give the zip of a result, or a .safetensors LoRA")),
     Check("share", lambda share: check(0 < share <= 1, "--share", share, "above 0 and at most 1")),
     Check("tolerance", lambda share: check(0 < share < 0.5, "--tolerance", share, "above 0 and below 0.5")),
 )

@@ -12,6 +12,9 @@ from ...common.errors import UserError
 from ...common.names import checked_name, name_from
 from ...stacks.lora_stack import read_strength
 
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+"""What options are added to: a command, or a group of its options."""
+
 
 def add_background_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--background", default="white", metavar="COLOUR",
@@ -49,12 +52,12 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     add_seed_option(command)
 
 
-def add_size_options(command: argparse.ArgumentParser) -> None:
+def add_size_options(command: Options) -> None:
     command.add_argument("--width", type=int, help="width of the images, in pixels; default: the model's own")
     command.add_argument("--height", type=int, help="height of the images, in pixels; default: the model's own")
 
 
-def add_sampler_options(command: argparse.ArgumentParser) -> None:
+def add_sampler_options(command: Options) -> None:
     command.add_argument("--sample-steps", type=int, help="denoising steps; default: the family's")
     command.add_argument("--cfg", type=float, help="guidance scale; default: the family's")
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.datasets.dataset import Dataset
-from lora_bootstrap.trainer.records.archive import find_kind
+from lora_bootstrap.trainer.records.archive import FORM
 from lora_bootstrap.trainer.training import runs
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import Finished, StepDone
@@ -121,7 +121,7 @@ def test_damaged_lines_cost_only_themselves(tmp_path):
 
 
 def test_the_file_goes_with_the_run_into_an_archive():
-    assert find_kind(f"runs/watched/{FILE}") and not find_kind(f"runs/watched/other-{FILE}")
+    assert FORM.find_kind(f"runs/watched/{FILE}") and not FORM.find_kind(f"runs/watched/other-{FILE}")
 
 
 def test_a_finished_run_is_reused_without_naming_outliers_again(tiny_backbone, dataset, tmp_path, third_is_outlier):
