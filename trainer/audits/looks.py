@@ -16,8 +16,8 @@ from torch import Tensor
 from ..captions.kinds import KINDS
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Sample
+from ..models.probe import mark_of_eye
 from ..pictures.images import to_tensor
-from ..pictures.probe import mark_of_eye
 from .checks import Finding
 from .config import AuditConfig
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_write
-from ..pictures.probe import mark_of_eye, pixels_hash
+from ..models.probe import mark_of_eye, pixels_hash
 from .eyes import Likeness
 
 VERSION = 1
