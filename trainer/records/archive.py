@@ -27,6 +27,8 @@ from ..datasets.recorded import RecordedImages
 from ..datasets.sidecars import CAPTION_SUFFIXES
 from ..lora.tensors import TensorFile
 from ..pictures.images import IMAGE_SUFFIXES, image_size
+from ..statements.consent import Statement
+from ..statements.feedback import Feedback
 from ..training.runs import read_run
 
 FORMAT = 1
@@ -126,6 +128,8 @@ KINDS = (
     _kind("left_out\\.txt", 64 * MB, _check_caption),
     _kind("project/project\\.json", 16 * MB, _check_project),
     _kind("project/notes\\.json", 4 * MB, Notebook.load),
+    _kind("project/rights\\.json", MB, lambda path: read_record(path, Statement)),
+    _kind("project/feedback\\.json", 64 * MB, lambda path: read_record(path, Feedback)),
     _kind(f"project/(?:picture|grid/(?:cells/)?{_FILE}){_IMAGE}", 256 * MB, image_size, packed=False),
     _kind(f"project/grid/(?:cells/)?{_FILE}\\.json", 16 * MB, _check_nesting),
     _kind(f"{_SETS}/(?:{_FILE}/)*{_FILE}{_IMAGE}", 256 * MB, image_size, packed=False),
