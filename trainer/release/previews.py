@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..statements.plain_text import one_line
 from ..sweeps.cells import Cell, Sweep
 from ..sweeps.marks import BAD, GOOD
 from .measured import Measured
-from .texts import fold_prompt, json_without_folders
+from .texts import json_without_folders
 
 VARIED = ("view", "framing", "expression", "background")
 """Axes of `coverage_words.AXES` on which the previews should differ, the most telling first."""
@@ -67,12 +67,6 @@ def choose_cells(measured: Measured, most: int) -> list[Cell]:
     near = [cell for cell in fit if _distance(cell, wanted) == nearest or cell.key == marks.best]
     of_base = [cell for cell in near if _base_of(measured.sweep, cell) in (None, base) or cell.key == marks.best]
     return _varied(list({cell.key: cell for cell in of_base or near}.values()), measured, most)
-
-
-def hide_captions(cells: Sequence[Cell], captions: frozenset[str]) -> list[Cell]:
-    """The cells, without a prompt where it is one of these captions, as `fold_prompt` has them."""
-    return [replace(cell, facts={**cell.facts, "prompt": ""}) if fold_prompt(cell.facts.get("prompt", "")) in captions
-            else cell for cell in cells]
 
 
 def _varied(cells: list[Cell], measured: Measured, most: int) -> list[Cell]:

@@ -15,7 +15,7 @@ The same run, sweep and settings give the same bytes again. Nothing is uploaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..captions.kinds import KINDS
@@ -36,10 +36,10 @@ from .facts import Facts, Subject
 from .file_hashes import site_hashes
 from .history import Entry, read_history, write_history
 from .limits import describe_limits
-from .measured import Measured, open_sweep, read_measured, recommended_files
+from .measured import Measured, hide_captions, open_sweep, read_measured, recommended_files
 from .origin import find_project
 from .packed import write_zip
-from .previews import Preview, choose_cells, hide_captions, save_png, write_previews
+from .previews import Preview, choose_cells, save_png, write_previews
 from .released_file import released_metadata, write_released
 from .run_previews import write_run_previews
 from .settings import ReleaseSettings
@@ -103,7 +103,7 @@ def release_lora(path: Path, root: Path, settings: ReleaseSettings, *, sweep: Pa
     key = f"{entry.weights} {settings.version}"
     with fill_folder(folder, key) as new:
         previews, notes = _write_images(new, source, measured, settings, name)
-        measured = replace(measured, cells=tuple(hide_captions(measured.cells, _secret(source, settings))))
+        measured = measured.without_prompts(_secret(source, settings))
         lora = new / f"{name}.safetensors"
         metadata = _metadata(Subject(name, settings, source, measured), lora.with_name(f"{name}.png"))
         write_released(source.file, lora, metadata)
