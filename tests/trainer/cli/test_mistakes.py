@@ -72,6 +72,7 @@ MISTAKES = (
     (["release", "nowhere", "--version", "../1"], "version '../1' cannot be"),
     (["release", "nowhere", "--strength", "nan"], "strength is nan"),
     (["release", "nowhere", "--previews", "99"], "previews is 99"),
+    (["dataset-zip", "nowhere", "a.zip"], "nowhere is not a folder"),
     (["prove", "--steps", "0"], "--steps is 0"),
     (["prove", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
     (["project", "export", "nobody", "a.zip"], "there is no project 'nobody'"),
