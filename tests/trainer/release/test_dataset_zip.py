@@ -64,7 +64,8 @@ def test_our_own_loader_reads_the_same_images_and_captions_back(tmp_path, folder
         assert np.array_equal(np.asarray(sample.load()), np.asarray(draw(number)))
     assert "Left out, because the run held it back for validation: 1 image." in done.notes
     settings = files["settings.md"].decode()
-    for words in ("| trigger | `akane` |", "| steps | 100 |", "| rank (network dim) | 16 |", "| learning rate | 0.0001 |",
+    for words in ("| trigger | `akane` |", "| steps | 100 |", "| rank (network dim) | 16 |",
+                  "| learning rate | 0.0001 |",
                   "| base model | Sandbox (drawn world, 64 px) |", "| what is trained | a character LoRA |",
                   "| repeats | 3 × 001.png to 002.png (2 images) |"):
         assert words in settings, words
