@@ -10,9 +10,9 @@ from comfy_api.latest import io
 
 from ...host import menu, paths
 from ...host.session import current_session
-from ...host.shown_text import menu_choices
+from ...host.shown_text import menu_choices, show_beside_panel
 from ...host.stacks import lora_names, strengths_file
-from ...host.working import problem, show_report
+from ...host.working import problem
 from ...trainer.common.errors import UserError
 from ...trainer.release.settings import FIRST_VERSION, MOST_PREVIEWS, MOST_STRENGTH, ReleaseSettings
 from ...trainer.statements.consent import FILE as STATED
@@ -95,9 +95,11 @@ class ReleaseLora(io.ComfyNode):
                             sweep=None if sweep is None else sweep.folder, strengths_file=strengths_file(),
                             projects=paths.projects_root())
         current_session().stack_files.note(done.lora)
-        report = "\n".join((*done.lines, *save_feedback(answers, done.project)))
-        show_report(report, cls.hidden.unique_id)
-        return io.NodeOutput(str(done.folder), str(done.zip), report)
+        told = save_feedback(answers, done.project)
+        report = "\n".join((*done.lines, *told))
+        show_beside_panel(report, cls.hidden.unique_id, "\n".join(told))
+        card = {**done.card, "folder": paths.output_path(done.folder), "lines": list(done.lines[-4:])}
+        return io.NodeOutput(str(done.folder), str(done.zip), report, ui={"lora_bootstrap": [{"release": card}]})
 
 
 def text_inputs() -> list[Any]:

@@ -15,8 +15,10 @@ The same run, sweep and settings give the same bytes again. Nothing is uploaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..captions.kinds import KINDS
 from ..common.counts import count_noun
@@ -31,6 +33,7 @@ from ..statements.feedback_form import NAME as FORM, write_form
 from ..statements.plain_text import one_line, printable
 from .cards.civitai_text import write_civitai
 from .cards.model_card import write_card
+from .cards.panel import describe_card
 from .cards.sidecars import a1111_info, civitai_info, hash_table
 from .facts import Facts, Subject
 from .file_hashes import site_hashes
@@ -60,6 +63,7 @@ class Released:
         files: their names in the folder.
         warnings: what is open about consent and rights.
         lines: the whole result in words.
+        card: what a panel shows of it, as `describe_card` makes it.
         project: the folder of the bootstrap project that the run belongs to; None if there is none.
     """
 
@@ -69,6 +73,7 @@ class Released:
     files: tuple[str, ...]
     warnings: tuple[str, ...]
     lines: tuple[str, ...]
+    card: Mapping[str, Any]
     project: Path | None = None
 
     def text(self) -> str:
@@ -117,8 +122,9 @@ def release_lora(path: Path, root: Path, settings: ReleaseSettings, *, sweep: Pa
     packed = root / f"{name}-v{settings.version}.zip"
     write_zip(packed, folder, files, name)
     notes = [source.note, *stated.notes, *measured.notes, damaged, renamed, *notes]
+    notes = list(filter(None, notes))
     return Released(folder, packed, folder / lora.name, files, warnings, tuple(_report(facts, folder, packed, notes)),
-                    None if project is None else project.folder)
+                    describe_card(facts, folder, notes), None if project is None else project.folder)
 
 
 def _entry(source: Source, measured: Measured, settings: ReleaseSettings) -> Entry:
@@ -184,7 +190,7 @@ def _report(facts: Facts, folder: Path, packed: Path, notes: list[str]) -> list[
         f"Released {facts.title}, version {facts.settings.version}: {facts.file} with "
         f"{len(facts.previews)} previews.",
         f"Strength: {facts.strength_line}",
-        *filter(None, notes),
+        *notes,
         *(f"Limit: {line}" for line in describe_limits(facts.source, facts.measured)),
         f"AutoV2 {facts.hashes['AutoV2']}, AutoV3 {facts.hashes['AutoV3']}",
         f"Folder: {folder}", f"Zip: {packed}",
