@@ -46,8 +46,8 @@ class ReleaseLora(io.ComfyNode):
                 io.Int.Input("step", default=0, min=0, max=10_000_000, tooltip=(
                     "Checkpoint of the linked run. 0: the one that the sweep's scores recommend, or else the last.")),
                 io.Int.Input("previews", default=6, min=0, max=MOST_PREVIEWS, tooltip=(
-                    "Number of previews. With a sweep, the cell that is marked as best comes first, then those that show "
-                    "other views. Without one, they are what the run drew while it was trained.")),
+                    "Number of previews. With a sweep, the cell that is marked as best comes first, then those that "
+                    "show other views. Without one, they are what the run drew while it was trained.")),
                 io.Boolean.Input("strip", default=False, tooltip=(
                     "Leave out what the file says about its training, except for what is needed to use it.")),
                 io.Boolean.Input("captions", default=False, tooltip=(
