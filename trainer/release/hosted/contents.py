@@ -20,6 +20,8 @@ from ...training.config import TrainConfig
 from ...training.runs import Run, latest_checkpoint, read_run
 from ..origin import find_project, list_images
 
+_NO_PLACE = "Left out, because a plain zip has no place for it"
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -73,7 +75,7 @@ def _left_out(samples: Sequence[Sample]) -> Iterator[str]:
               "control image": sum(len(sample.controls) for sample in samples)}
     for noun, count in counts.items():
         if count:
-            yield f"Left out, because a plain zip has no place for it: {count_noun(count, noun)}."
+            yield f"{_NO_PLACE}: {count_noun(count, noun)}."
 
 
 def _of_project(project: Project) -> Contents:
@@ -97,15 +99,17 @@ def _of_run(run: Run, dataset: Path | None, projects: Path | None, background: s
         raise UserError(f"no image of run {run.name!r} was found. Give the folder that it was trained on: "
                         "--dataset FOLDER.")
     return Contents(tuple(samples), run.config.data.trigger, run.config, _family_of(run),
-                    tuple(_missing(len(wanted) - len(samples), len(wanted),
-                                   sum(image.validation for image in recorded))))
+                    tuple(_missing(recorded, len(wanted), len(samples))))
 
 
-def _missing(lost: int, of: int, held_back: int) -> Iterator[str]:
-    if lost:
-        yield f"⚠ {lost} of {count_noun(of, 'image')} were not found, so the zip is not what the run was trained on."
-    if held_back:
+def _missing(recorded: Sequence[RecordedImage], wanted: int, found: int) -> Iterator[str]:
+    if found < wanted:
+        yield (f"⚠ {wanted - found} of {count_noun(wanted, 'image')} were not found, so the zip is not what the run "
+               "was trained on.")
+    if held_back := sum(image.validation for image in recorded):
         yield f"Left out, because the run held it back for validation: {count_noun(held_back, 'image')}."
+    if others := sum(image.regularisation for image in recorded):
+        yield f"{_NO_PLACE}: {count_noun(others, 'regularisation image')}."
 
 
 def _images_of(run: Run, dataset: Path | None, projects: Path | None, background: str) -> Iterable[Sample]:

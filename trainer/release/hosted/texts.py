@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from ...captions.kinds import KINDS, name_lora
-from ...training.config import TrainConfig
+from ...training.config import FULL, TrainConfig
 from ..cards.sections import table
 from ..texts import as_code, escaped
 from .contents import Contents
@@ -18,8 +18,10 @@ SETTINGS: tuple[tuple[str, Callable[[TrainConfig], object]], ...] = (
     ("steps", lambda run: run.steps), ("batch size", lambda run: run.data.batch_size),
     ("accumulated batches", lambda run: run.accumulation_steps if run.accumulation_steps > 1 else None),
     ("resolution", lambda run: run.data.resolution),
-    ("kind of adapter", lambda run: run.adapter.kind), ("rank (network dim)", lambda run: run.adapter.rank),
-    ("alpha (network alpha)", lambda run: run.adapter.alpha), ("layers", lambda run: run.adapter.layers),
+    ("what is saved", lambda run: "the whole network" if run.method == FULL else f"a {run.adapter.kind}"),
+    ("rank (network dim)", lambda run: None if run.method == FULL else run.adapter.rank),
+    ("alpha (network alpha)", lambda run: None if run.method == FULL else run.adapter.alpha),
+    ("layers", lambda run: run.adapter.layers),
     ("text encoder", lambda run: "trained" if run.adapter.text_encoder else "not trained"),
     ("optimizer", lambda run: run.optimizer.name), ("learning rate", lambda run: run.optimizer.learning_rate),
     ("schedule", lambda run: run.optimizer.schedule), ("warm-up steps", lambda run: run.optimizer.warmup_steps),
