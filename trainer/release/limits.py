@@ -27,9 +27,9 @@ GATES: Mapping[str, tuple[str, Callable[[float], str]]] = {
                                              "draw."),
     "by eye": ("by_eye", lambda value: f"Only {value:.0%} of what was rated by eye is good.")}
 """Gate of the scoring matrix → (the figure's field, what its failing means)."""
-WEAK_LIKENESS, WEAK_PROMPT = 0.8, 0.6
+WEAK_LIKENESS, WEAK_PROMPT = 0.8, 0.75
 """A prompt is weak if its images have less than this share of the likeness of all, or show less than this share of its
-tags."""
+tags, which is what the curation of a bootstrap asks for too."""
 MOST_WEAK = 6
 SEEN = ("view", "framing")
 """Axes for which the card says what no image of the dataset shows."""

@@ -33,8 +33,9 @@ def write_run_previews(folder: Path, source: Source, name: str, digest: str, mos
     if not found or not most or source.run is None:
         return [], ["It has no previews: give a sweep that was drawn with this LoRA."] if most else []
     written: list[Preview] = []
-    notes = [f"The previews are what the run drew at step {step} of its training, at strength 1. A sweep shows more: "
-             "draw one with this LoRA."]
+    other = "" if source.step in (None, step) else f", not at step {source.step}, which is released"
+    notes = [f"The previews are what the run drew at step {step} of its training{other}, at strength 1. A sweep shows "
+             "more: draw one with this LoRA."]
     for row, path in sorted(found.items())[:most]:
         facts = _facts(source, source.run, row)
         if fold_prompt(facts["prompt"]) in secret:

@@ -69,6 +69,10 @@ def test_our_own_loader_reads_the_same_images_and_captions_back(tmp_path, folder
                   "| base model | Sandbox (drawn world, 64 px) |", "| what is trained | a character LoRA |",
                   "| repeats | 3 × 001.png to 002.png (2 images) |"):
         assert words in settings, words
+    assert "stopped" not in settings
+    trained.mark_finished(60, stopped=True)
+    _, files = packed(tmp_path, open_contents(trained.folder, dataset=folder))
+    assert "| stopped at step | 60 |" in files["settings.md"].decode()
 
 
 @pytest.mark.parametrize("layout", ["flat", "kohya"])

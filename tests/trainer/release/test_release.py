@@ -237,6 +237,10 @@ def test_without_a_sweep_the_previews_are_those_of_the_run_and_say_so(run, tmp_p
     assert any("at strength 1. A sweep shows more" in line for line in done.lines)
     assert any("A preview is left out" in line for line in done.lines)
     assert f"Seed: {PREVIEW_SEED}, Size: 64x48" in Image.open(preview).info["parameters"]
+    (run.samples_folder / "step000100-00.png").unlink()
+    (run.samples_folder / "step000100-01.png").unlink()
+    earlier = release(tmp_path, run.folder)
+    assert "at step 50 of its training, not at step 100, which is released, at strength 1" in earlier.text()
     assert (done.folder / "akane.png").is_file() and not [*release(tmp_path, run.folder, previews=0).folder.glob("p*")]
 
 

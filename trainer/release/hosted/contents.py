@@ -28,6 +28,7 @@ class Contents:
     """Attributes:
         samples: the images to train on, with the captions that they were or would be trained with: the trigger first.
         config: settings of the run; None for a folder and a project.
+        trained: steps of the run so far, if it was stopped before its last; 0 for others.
         family: of the run's base; None if that is not known.
         notes: what is left out or not found.
     """
@@ -35,6 +36,7 @@ class Contents:
     samples: tuple[Sample, ...]
     trigger: str
     config: TrainConfig | None = None
+    trained: int = 0
     family: Family | None = None
     notes: tuple[str, ...] = ()
 
@@ -98,7 +100,8 @@ def _of_run(run: Run, dataset: Path | None, projects: Path | None, background: s
     if not samples:
         raise UserError(f"no image of run {run.name!r} was found. Give the folder that it was trained on: "
                         "--dataset FOLDER.")
-    return Contents(tuple(samples), run.config.data.trigger, run.config, _family_of(run),
+    trained = run.step if 0 < run.step < run.config.steps else 0
+    return Contents(tuple(samples), run.config.data.trigger, run.config, trained, _family_of(run),
                     tuple(_missing(recorded, len(wanted), len(samples))))
 
 

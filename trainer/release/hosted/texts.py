@@ -18,7 +18,7 @@ SETTINGS: tuple[tuple[str, Callable[[TrainConfig], object]], ...] = (
     ("steps", lambda run: run.steps), ("batch size", lambda run: run.data.batch_size),
     ("accumulated batches", lambda run: run.accumulation_steps if run.accumulation_steps > 1 else None),
     ("resolution", lambda run: run.data.resolution),
-    ("what is saved", lambda run: "the whole network" if run.method == FULL else f"a {run.adapter.kind}"),
+    ("what is saved", lambda run: "the whole network" if run.method == FULL else f"an adapter ({run.adapter.kind})"),
     ("rank (network dim)", lambda run: None if run.method == FULL else run.adapter.rank),
     ("alpha (network alpha)", lambda run: None if run.method == FULL else run.adapter.alpha),
     ("layers", lambda run: run.adapter.layers),
@@ -57,6 +57,7 @@ def write_settings(contents: Contents, files: Sequence[str]) -> str:
     if config is not None:
         rows += [(name, escaped(f"{value:g}" if isinstance(value, float) else value))
                  for name, read in SETTINGS if (value := read(config)) is not None]
+        rows += [("stopped at step", str(contents.trained))] * bool(contents.trained)
     else:
         rows.append(("training", "no run is part of this zip, so there are no settings to repeat"))
     return "\n".join([
