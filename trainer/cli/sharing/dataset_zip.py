@@ -8,7 +8,7 @@ from typing import Any
 
 from ...common.errors import UserError
 from ..terminal.console import Console
-from ..terminal.options import add_background_option, add_output_option
+from ..terminal.options import add_background_option
 
 
 def add_dataset_zip_options(command: argparse.ArgumentParser) -> None:
@@ -24,7 +24,8 @@ def add_dataset_zip_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", default="png", choices=("png", "jpg"), help="format of the images: png loses "
                          "nothing, jpg takes less space (%(default)s)")
     add_background_option(command)
-    add_output_option(command, "projects to, where a run's project is looked for,")
+    command.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER", help="folder in whose "
+                         "bootstrap/ the project of a run is looked for (%(default)s)")
 
 
 def check_dataset_zip(options: argparse.Namespace) -> None:
