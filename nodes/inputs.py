@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
@@ -15,12 +16,18 @@ from ..host.taggers import tagger_names
 from ..host.working import problem
 from ..trainer.captions.kinds import KINDS
 from ..trainer.models.families import FAMILIES
+from ..trainer.statements.rights import ANSWERS, NOT_STATED, PERSONS, USES, Rights
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.sweeps.cells import AXES, STACK
 from ..trainer.sweeps.prompt_sets import AS_WRITTEN, SETS
 from ..trainer.tagging.tagger import SANDBOX
 from .sockets import LoraDataset, LoraRun, LoraStack
 
+CONSENT = {"images": "to the use of their images", "training": "to the training",
+           "generating": "to images that others generate"}
+"""What a person can consent to, in words."""
+RIGHTS = ("person", "consent_by", "consent_written", *(f"consent_{use}" for use in USES), "rights_holder")
+"""Ids of the inputs about consent and rights."""
 ONE_BY_ONE, TOGETHER = "one by one", "strengths in one batch"
 
 
@@ -173,3 +180,31 @@ def train_widgets(name: str = "my_lora") -> list[Any]:
         io.Boolean.Input("retrain", default=False, tooltip=(
             "Train again even if the same run exists, finished or not.")),
     ]
+
+
+def rights_inputs(shown: str, works: str, optional: bool = False) -> list[Any]:
+    """Whose likeness it is, who consented, and who holds the rights. Every answer is open at first.
+
+    Args:
+        shown: what shows the person: `the LoRA`.
+        works: in what somebody holds the rights.
+    """
+    return [
+        io.Combo.Input("person", options=list(PERSONS), default=NOT_STATED, optional=optional, tooltip=(
+            f"Whether {shown} shows a real person or an invented one.")),
+        io.String.Input("consent_by", default="", optional=optional, tooltip=(
+            "Who consented: the person, or who speaks for them.")),
+        io.Combo.Input("consent_written", options=list(ANSWERS), default=NOT_STATED, optional=optional, tooltip=(
+            "Whether the consent was given in writing.")),
+        *(io.Boolean.Input(f"consent_{use}", default=False, optional=optional, tooltip=(
+            f"Whether the person consented {words}.")) for use, words in CONSENT.items()),
+        io.String.Input("rights_holder", default="", optional=optional, tooltip=f"Who holds the rights in {works}.")]
+
+
+def read_rights(values: Mapping[str, Any]) -> Rights:
+    """What the inputs of `rights_inputs` state, by their ids; those that are left out state nothing. Raises UserError
+    for invalid answers."""
+    return Rights(person=values.get("person", NOT_STATED), consent_by=values.get("consent_by", "").strip(),
+                  consent_written=values.get("consent_written", NOT_STATED),
+                  consent_uses=tuple(use for use in USES if values.get(f"consent_{use}", False)),
+                  holder=values.get("rights_holder", "").strip())

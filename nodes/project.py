@@ -33,7 +33,9 @@ from ..trainer.common.errors import UserError
 from ..trainer.models.families import WORDINGS
 from ..trainer.models.sampler import save_picture
 from ..trainer.pictures.images import pixel_hash
+from ..trainer.statements.consent import Statement, save_statement
 from ..trainer.views.wordings import EDIT_WORDINGS
+from .inputs import read_rights, rights_inputs
 from .schema import node_schema
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraDataset
 
@@ -78,6 +80,10 @@ class ProjectNode(io.ComfyNode):
                 io.String.Input("proposed", optional=True, force_input=True, tooltip=(
                     "Tags of the image from Tag Images. If tags is empty, they are written there for you to look at, "
                     "and everything downstream waits for the next Run.")),
+                *rights_inputs("the project", "the images and what is trained on them", optional=True),
+                io.String.Input("licence", default="", optional=True, tooltip=(
+                    "Licence of the images and of what is trained on them, as Hugging Face spells it (cc-by-4.0), or "
+                    "in words.")),
             ],
             outputs=[
                 BootstrapProjectSocket.Output(display_name="project"),
@@ -102,18 +108,21 @@ class ProjectNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, picture, tags, trigger, name, targets, candidates, seed, model=None,
-                originals=None, proposed=None) -> io.NodeOutput:
+                originals=None, proposed=None, licence="", **rights) -> io.NodeOutput:
+        statement = Statement(read_rights(rights), licence.strip())
         if not tags.strip() and proposed is not None:
             return propose(proposed, base_family(model), cls.hidden.unique_id)
         config = project_config(tags, trigger, name, targets, candidates, seed=seed, base=base_family(model),
                              crops=len(originals) if originals is not None else 0)
         project, made = start_project(config, to_pictures(picture)[0], originals)
+        stated, problem = save_statement(project.folder, statement)
         current_session().projects.add(project.name)
         tell_project(project.name)
         roles = project.roles
         unseen = "\n".join(first_of_batch(picture, "picture"))  # the panel shows the rest
-        report = "\n".join(filter(None, (made.summary, *say_roles(roles), unseen)))
-        show_beside_panel(report, cls.hidden.unique_id, unseen)
+        report = "\n".join(filter(None, (*stated.lines(), problem, made.summary, *say_roles(roles), unseen)))
+        beyond = "\n".join(filter(None, (*(f"⚠ {line}" for line in stated.warnings), problem, unseen)))
+        show_beside_panel(report, cls.hidden.unique_id, beyond)
         return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(crop.load()) for crop in made.dataset],
                              ui={"lora_bootstrap": [{"project": project.name}]})
 

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 ORDER = (("common",), ("captions", "pictures", "lora", "models"),
-         ("datasets", "stacks", "extraction", "proofs", "views"), ("training", "tagging", "audits"),
+         ("datasets", "stacks", "extraction", "proofs", "views", "statements"), ("training", "tagging", "audits"),
          ("backends", "measures", "memory", "imports"), ("sweeps",), ("bootstrap",), ("records", "release"), ("jobs",),
          ("cli",))
 """Rooms of trainer/. A file imports from its own room and from rooms further left; rooms of one floor are strangers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ from comfy_api.latest import io
 
 from ...host import menu, paths
 from ...host.session import current_session
-from ...host.shown_text import menu_choices
+from ...host.shown_text import menu_choices, show_beside_panel
 from ...host.stacks import lora_names, strengths_file
-from ...host.working import problem, show_report
+from ...host.working import problem
 from ...trainer.common.errors import UserError
-from ...trainer.release.rights import ANSWERS, NOT_STATED, PERSONS, USES, Rights
 from ...trainer.release.settings import FIRST_VERSION, MOST_PREVIEWS, MOST_STRENGTH, ReleaseSettings
+from ...trainer.statements.consent import FILE as STATED
+from ...trainer.statements.feedback import add_feedback, say_saved
+from ...trainer.statements.feedback_form import Answer, read_forms
+from ..inputs import RIGHTS, read_rights, rights_inputs
 from ..schema import node_schema
 from ..sockets import LoraRun, LoraSweep
 
@@ -36,14 +40,14 @@ class ReleaseLora(io.ComfyNode):
                 io.Combo.Input("lora", options=[LINKED_RUN, *menu_choices(lora_names())], default=LINKED_RUN, tooltip=(
                     "The LoRA to release: that of the linked run, or one of ComfyUI's list.")),
                 *text_inputs(),
-                *rights_inputs(),
+                *rights_inputs("the LoRA", "the LoRA and its training images"),
                 io.Float.Input("strength", default=0.0, min=-MOST_STRENGTH, max=MOST_STRENGTH, step=0.05, tooltip=(
                     "Strength to recommend. 0: the one that Score Sweep or Refine Strengths measured.")),
                 io.Int.Input("step", default=0, min=0, max=10_000_000, tooltip=(
                     "Checkpoint of the linked run. 0: the one that the sweep's scores recommend, or else the last.")),
                 io.Int.Input("previews", default=6, min=0, max=MOST_PREVIEWS, tooltip=(
-                    "Number of previews from the sweep. The cell that is marked as best comes first, then those that "
-                    "show other views.")),
+                    "Number of previews. With a sweep, the cell that is marked as best comes first, then those that "
+                    "show other views. Without one, they are what the run drew while it was trained.")),
                 io.Boolean.Input("strip", default=False, tooltip=(
                     "Leave out what the file says about its training, except for what is needed to use it.")),
                 io.Boolean.Input("captions", default=False, tooltip=(
@@ -55,6 +59,9 @@ class ReleaseLora(io.ComfyNode):
                 LoraSweep.Input("sweep", optional=True, tooltip=(
                     "A sweep that was drawn with this LoRA, best after Score Sweep. Previews, strength and limits come "
                     "from it.")),
+                io.String.Input("feedback", optional=True, default="", multiline=True, tooltip=(
+                    "Contents of the feedback.txt that testers filled in, one after the other. They are saved with the "
+                    "run's bootstrap project, and its report shows them.")),
             ],
             outputs=[
                 io.String.Output(display_name="folder", tooltip="The release's folder."),
@@ -70,23 +77,29 @@ class ReleaseLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora, **_) -> Any:
-        """What a sweep says may change, and so may the strengths of pairs; which sweep is linked is known only when the
-        node runs."""
+        """What a sweep says may change, and so may the strengths of pairs and the answers of a project; which sweep or
+        project it is, is known only when the node runs."""
         watched = [path for name in WATCHED for path in paths.sweeps_root().glob(f"*/{name}")]
+        watched += paths.projects_root().glob(f"*/{STATED}")
         watched += [strengths_file()] if strengths_file().is_file() else []
         files = [*watched, *([] if lora in (None, LINKED_RUN) else [paths.lora_file(lora)])]
         return sorted((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
 
     @classmethod
-    def execute(cls, lora, strength, step, run=None, sweep=None, **texts) -> io.NodeOutput:
+    def execute(cls, lora, strength, step, run=None, sweep=None, feedback="", **texts) -> io.NodeOutput:
         from ...trainer.release.release import release_lora
 
+        answers = read_forms(feedback) if feedback.strip() else []
         settings = release_settings(**texts, strength=strength or None, step=step or None)
         done = release_lora(released_path(lora, run), paths.releases_root(), settings,
-                            sweep=None if sweep is None else sweep.folder, strengths_file=strengths_file())
+                            sweep=None if sweep is None else sweep.folder, strengths_file=strengths_file(),
+                            projects=paths.projects_root())
         current_session().stack_files.note(done.lora)
-        show_report(done.text(), cls.hidden.unique_id)
-        return io.NodeOutput(str(done.folder), str(done.zip), done.text())
+        told = save_feedback(answers, done.project)
+        report = "\n".join((*done.lines, *told))
+        show_beside_panel(report, cls.hidden.unique_id, "\n".join(told))
+        card = {**done.card, "folder": paths.output_path(done.folder), "lines": list(done.lines[-4:])}
+        return io.NodeOutput(str(done.folder), str(done.zip), report, ui={"lora_bootstrap": [{"release": card}]})
 
 
 def text_inputs() -> list[Any]:
@@ -113,31 +126,21 @@ def text_inputs() -> list[Any]:
             "Negative prompt to recommend. Leave empty to use the sweep's."))]
 
 
-def rights_inputs() -> list[Any]:
-    """Whose likeness it is, who consented, and who holds the rights. Every answer is open at first."""
-    uses = (("consent_images", "to the use of their images"), ("consent_training", "to the training"),
-            ("consent_generating", "to images that others generate"))
-    return [
-        io.Combo.Input("person", options=list(PERSONS), default=NOT_STATED, tooltip=(
-            "Whether the LoRA shows a real person or an invented one.")),
-        io.String.Input("consent_by", default="", tooltip="Who consented: the person, or who speaks for them."),
-        io.Combo.Input("consent_written", options=list(ANSWERS), default=NOT_STATED, tooltip=(
-            "Whether the consent was given in writing.")),
-        *(io.Boolean.Input(name, default=False, tooltip=f"Whether the person consented {words}.")
-          for name, words in uses),
-        io.String.Input("rights_holder", default="", tooltip=(
-            "Who holds the rights in the LoRA and its training images."))]
-
-
-def release_settings(*, tags: str = "", person: str = NOT_STATED, consent_by: str = "",
-                     consent_written: str = NOT_STATED, rights_holder: str = "", **values: Any) -> ReleaseSettings:
+def release_settings(*, tags: str = "", **values: Any) -> ReleaseSettings:
     """The settings that the widgets describe. Raises UserError for invalid values."""
-    uses = tuple(use for use in USES if values.pop(f"consent_{use}", False))
-    rights = Rights(person=person, consent_by=consent_by.strip(), consent_written=consent_written, consent_uses=uses,
-                    holder=rights_holder.strip())
+    rights = read_rights({name: values.pop(name) for name in RIGHTS if name in values})
     words: dict[str, Any] = {
         name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
     return ReleaseSettings(**words, tags=tuple(filter(None, map(str.strip, tags.split(",")))), rights=rights)
+
+
+def save_feedback(answers: Sequence[Answer], project: Path | None) -> list[str]:
+    """Save what testers reported with the run's project; returns what to say of it."""
+    if not answers:
+        return []
+    if project is None:
+        return ["The feedback is not saved: the run belongs to no bootstrap project."]
+    return [say_saved(add_feedback(project, answers), len(answers), project)]
 
 
 def released_path(lora: str, run: Any) -> Path:

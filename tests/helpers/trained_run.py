@@ -61,14 +61,15 @@ def random_factors(seed: int, size: int = 8):
             for layer in LAYERS}
 
 
-def draw_scored(output: Path, run, *, best: int = 0, gates=(), faults=(), prompts=PROMPTS, **values):
+def draw_scored(output: Path, run, *, best: int = 0, gates=(), faults=(), prompts=PROMPTS, found=(),
+                **values):
     """A sweep of the run's averages and checkpoints at two strengths, and scores that recommend one at strength 0.8."""
     files = [*run.averages(), *run.checkpoints()]
     sweep = draw_sweep(output / "sweeps", [path for _, path in files], name=f"{run.name}-test",
                        prompts=prompts, seeds=(1,), strengths=(0.8, 1.0))
     rows = [ScoreRow(0, checkpoint, strength, f"step {step}, strength {at:g}", 5, step, None, f"{run.name}/x", at,
                      likeness=0.6, prompt=0.9, score=0.7 + 0.1 * ((checkpoint, strength) == (best, 0)),
-                     gates=tuple(gates), faults=tuple(faults), verdict="good", **values)
+                     gates=tuple(gates), faults=tuple(faults), verdict="good", prompts=tuple(found), **values)
             for checkpoint, (step, _) in enumerate(files) for strength, at in enumerate((0.8, 1.0))]
     write_scores(sweep, Scores("a judge", "character", tuple(rows), 2 * best, "because.", ()))
     return sweep

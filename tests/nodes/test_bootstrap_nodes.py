@@ -39,6 +39,8 @@ from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
 from lora_bootstrap.trainer.models.sampler import save_picture
 from lora_bootstrap.trainer.pictures.images import open_image
+from lora_bootstrap.trainer.statements.consent import Statement, read_statement
+from lora_bootstrap.trainer.statements.rights import Rights
 
 from ..helpers.drawing_graph import drawing_graph
 from ..helpers.drawings import draw_once
@@ -89,6 +91,18 @@ def test_a_batch_of_pictures_says_that_the_first_is_used(host):
     assert "batch" not in host.server.texts[-1][0]
     start(one.repeat(3, 1, 1, 1))
     assert "picture is a batch of 3 images; only the first is used." in host.server.texts[-1][0]
+
+
+def test_what_is_stated_about_consent_is_saved_with_the_project_and_what_is_open_is_said(host):
+    project = start()[0]
+    assert not (project.folder / "rights.json").exists() and "Stated" not in host.server.texts[-1][0]
+    start(person="real", consent_by=" Jo ", consent_written="yes", consent_images=True, licence="mit")
+    said = host.server.texts[-1][0]
+    assert "⚠ This project shows a real person, whose consent is not stated for: training, generating." in said
+    assert read_statement(project.folder)[0] == Statement(Rights(
+        person="real", consent_by="Jo", consent_written="yes", consent_uses=("images",)), "mit")
+    start()
+    assert "consent by Jo" in host.server.texts[-1][0], "what was stated stays until something else is"
 
 
 def test_a_second_run_changes_nothing_on_disk_but_the_record(host):

@@ -7,8 +7,12 @@ import pytest
 
 from lora_bootstrap.nodes.sharing.release import LINKED_RUN, ReleaseLora
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.files import write_json
+from lora_bootstrap.trainer.datasets.dataset import load_folder
+from lora_bootstrap.trainer.statements.feedback import read_feedback
 
 from ..helpers.trained_run import draw_scored, write_trained
+from ..helpers.written_project import write_project
 
 WIDGETS = {"lora": LINKED_RUN, "name": "", "title": "", "author": "", "version": "1.0", "changes": "",
            "description": "", "licence": "", "tags": "", "base_model": "", "civitai_base": "", "trigger": "",
@@ -35,6 +39,32 @@ def test_a_linked_run_is_released_among_the_hosts_loras(host):
     assert "Strength: 0.8, by Score Sweep" in report and host.server.texts[-1][0].startswith("⚠")
     by_name = release(lora="releases/akane/akane.safetensors", name="again", strength=0.6)[2]
     assert "Strength: 0.6, stated by the author." in by_name and "It has no previews" in by_name
+
+
+def test_its_panel_gets_the_card_with_previews_where_the_host_serves_them(host):
+    run = write_trained(host.output)
+    told, = ReleaseLora.execute(**WIDGETS | {
+        "run": run, "sweep": draw_scored(host.output, run), "person": "real", "title": "Akane"}).ui["lora_bootstrap"]
+    card = told["release"]
+    assert card["title"] == "Akane" and card["folder"] == "loras/releases/akane" and len(card["previews"]) == 5
+    assert all((host.output / card["folder"] / preview["place"]).is_file() for preview in card["previews"])
+    assert ("strength", "0.8, by Score Sweep.") in card["rows"] and ("licence", "not stated") in card["rows"]
+    assert "consent is not stated" in card["warnings"][0] and "It was tested with one seed only." in card["limits"]
+    assert card["lines"][-1].startswith("To upload it to Civitai")
+
+
+def test_a_tester_s_form_is_saved_with_the_runs_project_and_anything_else_is_refused_before_the_release(host):
+    form = "[release]\nakane\n[worked]\nall of it"
+    run = write_trained(host.output)
+    assert "not saved: the run belongs to no bootstrap project." in release(run=run, feedback=form)[2]
+    folder = write_project(host.output, "akane", candidates=1)
+    rows = [{"content": crop.content_hash, "name": "x"} for crop in load_folder(folder / "crops")]
+    write_json(run.folder / "images.json", {"images": rows})
+    assert "1 new feedback form saved with project 'akane'." in release(run=run, feedback=form)[2]
+    assert read_feedback(folder).answers[0].worked == "all of it"
+    with pytest.raises(UserError, match="not a feedback form"):
+        release(run=run, name="never", feedback="Nice!")
+    assert not (host.output / "loras" / "releases" / "never").exists()
 
 
 def test_a_run_and_a_lora_at_once_and_neither_are_refused(host):

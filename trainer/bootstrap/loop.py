@@ -28,6 +28,7 @@ from ..memory.preflight import fitted
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
 from ..pictures.images import open_image, pixel_hash
+from ..statements.consent import Statement, save_statement
 from ..sweeps.cells import PROMPT, STRENGTH, Axis, Choice, Sweep
 from ..sweeps.draw import lora_sweep, run_sweep
 from ..sweeps.sheets import write_sheets
@@ -72,7 +73,7 @@ Work = Generator[Event, None, _Outcome]
 def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbone | None = None,
                   load: Callable[[str], Backbone] | None = None,
                   choose_eye: Callable[[str, str | None, torch.device], Likeness | None] = open_eye,
-                  should_stop: Callable[[], bool] = lambda: False) -> Events:
+                  should_stop: Callable[[], bool] = lambda: False, statement: Statement | None = None) -> Events:
     """Run a project under `root` (`output`), yielding events; the last is BootstrapFinished, or Interrupted.
 
     Args:
@@ -81,6 +82,7 @@ def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbo
             what measures likeness, or None to leave likeness unmeasured.
         should_stop: called after every training step and every batch of images. If it returns true, the run ends and
             everything made so far stays.
+        statement: what is stated about consent and rights; None leaves the project's own as it is.
 
     Raises:
         UserError: for an image, base or setting that cannot work, or a name that belongs to another image's project.
@@ -92,7 +94,7 @@ def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbo
 
         backbone = (load or load_backbone)(config.base)
     eye = choose_eye(config.base, config.likeness or None, backbone.device)
-    yield from _Bootstrap(config, Path(root), record, backbone, eye, should_stop).run()
+    yield from _Bootstrap(config, Path(root), record, backbone, eye, should_stop).run(statement or Statement())
 
 
 class _Bootstrap:
@@ -109,8 +111,10 @@ class _Bootstrap:
 
     # -- the order of things -------------------------------------------------------------------------------------
 
-    def run(self) -> Events:
+    def run(self, statement: Statement) -> Events:
         self.record.save()
+        stated, problem = save_statement(self.record.folder, statement)
+        yield from map(Warned, filter(None, (*stated.warnings, problem)))  # the report has them from the file
         try:
             with closing(self._run()) as events:
                 for event in events:

@@ -17,6 +17,9 @@ from ..common.schema import convert, read_record
 from ..measures.figure_words import FIGURES
 from ..pictures.curves import loss_curve
 from ..pictures.thumbnails import data_uri
+from ..statements.consent import read_statement
+from ..statements.feedback import read_feedback
+from ..statements.rights import NOT_STATED
 from ..training.runs import read_losses, read_run
 from .candidates import Lineage, lineage_problem
 from .config import BootstrapConfig
@@ -61,7 +64,7 @@ th{font-weight:600;color:var(--soft);font-size:13px}.wide{overflow-x:auto}
 .curve{margin:0;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px}
 svg{width:100%;display:block}svg text{fill:var(--soft);font-size:11px}polyline{fill:none;stroke:var(--accent);
 stroke-width:2;stroke-linejoin:round}.axis{fill:none;stroke:var(--line)}details{margin:12px 0}
-summary{cursor:pointer;color:var(--soft)}
+.said{white-space:pre-line;margin:0 0 6px 16px}summary{cursor:pointer;color:var(--soft)}
 """
 
 
@@ -70,8 +73,8 @@ def write_report(project: ProjectRecord, root: Path) -> Path:
 
     A part that cannot be made, because its files are damaged, says why; the others are made all the same.
     """
-    parts = [_part(make, project, root) for make in (_head, _figures, _sheets, _grid, _sweeps, _curves, _stages,
-                                                        _settings)]
+    parts = [_part(make, project, root) for make in (_head, _stated, _figures, _sheets, _grid, _sweeps, _feedback,
+                                                     _curves, _stages, _settings)]
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{_text(project.folder.name)} · LoRA Bootstrap</title><style>{STYLE}</style>"
             f"<main>{''.join(parts)}</main></html>\n")
@@ -141,6 +144,26 @@ def _head(project: ProjectRecord, root: Path) -> str:
             f"<p>LoRA: <code>{_text(lora or 'not trained yet')}</code></p>"
             f'<p class="soft">{_text(", ".join(settings.tags))}</p></div></div>{alert}'
             + (f"<details open><summary>Notes</summary><ul>{notes}</ul></details>" if notes else ""))
+
+
+def _stated(project: ProjectRecord, _root: Path) -> str:
+    """What is stated about consent and rights; nothing if nothing is."""
+    statement, problem = read_statement(project.folder)
+    alerts = "".join(f'<p class="alert">{_text(line)}</p>' for line in (*statement.warnings, problem) if line)
+    rows = [(name, value or NOT_STATED) for name, value in statement.rights.rows(statement.licence)]
+    table = "" if statement.is_empty else f"<h2>Consent and rights</h2>{_table(('question', 'answer'), rows)}"
+    return alerts + table
+
+
+def _feedback(project: ProjectRecord, _root: Path) -> str:
+    """What testers reported of the releases; nothing if nobody did."""
+    answers = read_feedback(project.folder).answers
+    if not answers:
+        return ""
+    parts = "".join(f"<h3>{_text(answer.title)}</h3><dl>"
+                    + "".join(f'<dt>{_text(name)}</dt><dd class="said">{_text(value)}</dd>'
+                              for name, value in answer.rows()) + "</dl>" for answer in answers)
+    return f"<h2>Feedback of testers</h2>{parts}"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]], words: Sequence[str] = ()) -> str:

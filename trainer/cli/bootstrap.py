@@ -9,6 +9,7 @@ from typing import Any
 
 from ..bootstrap.config import IMAGES, MARKS, BootstrapConfig, CurationSettings
 from ..captions.tags import read_tags
+from ..statements.consent import Statement
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import (
     add_likeness_option,
@@ -18,6 +19,7 @@ from .terminal.options import (
     add_seed_option,
     parse_settings,
 )
+from .terminal.rights import add_rights_options, read_rights
 
 DEMO_PICTURE = "akane"
 
@@ -69,14 +71,21 @@ def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
                          help="training setting of the character LoRA; may be repeated")
     add_run_options(command)
     add_sampler_options(command)
+    add_rights_options(command, "Saved with the project and taken over by its release. All of it may be left out.")
+    command.add_argument("--licence", default="", help="licence of the images and of what is trained on them")
 
 
 def check_bootstrap(options: argparse.Namespace) -> None:
     _config(options)
+    _statement(options)
 
 
 def handle_bootstrap(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    return _run_project(_config(options), options, console)
+    return _run_project(_config(options), options, console, _statement(options))
+
+
+def _statement(options: argparse.Namespace) -> Statement:
+    return Statement(read_rights(options), options.licence.strip())
 
 
 def _config(options: argparse.Namespace) -> BootstrapConfig:
@@ -92,12 +101,14 @@ def _config(options: argparse.Namespace) -> BootstrapConfig:
     )
 
 
-def _run_project(config: Any, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def _run_project(config: Any, options: argparse.Namespace, console: Console,
+                 statement: Statement | None = None) -> dict[str, Any]:
     from ..bootstrap import loop
     from ..bootstrap.events import BootstrapFinished
 
     load = partial(load_backbone_quietly, precision=getattr(options, "base_precision", "auto"))
-    last = console.follow(loop.run_bootstrap(config, options.output, load=load, should_stop=console.asked_to_stop))
+    last = console.follow(loop.run_bootstrap(config, options.output, load=load, should_stop=console.asked_to_stop,
+                                             statement=statement))
     if not isinstance(last, BootstrapFinished):
         return {"finished": False, "folder": str(options.output / "bootstrap" / config.name)}
     console.say(f"\nLoRA    {last.lora}\ngrid    {last.grid}\nreport  {last.report}\n"

@@ -53,6 +53,8 @@ VERBS = (
     Verb("pack", "sharing.pack", "write a training with its images, sweep and scoring into one zip, as a job"),
     Verb("run", "sharing.jobs", "run a job on this machine: train, sweep, score, and write the result into one zip"),
     Verb("import-result", "sharing.jobs", "read the result of a job, or a LoRA file, into the output folder"),
+    Verb("dataset-zip", "sharing.dataset_zip", "write images, captions and settings into a plain zip for trainers on "
+                                               "the web"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "runs", "show what differs between two runs: settings, images, captions, figures"),

@@ -1,5 +1,5 @@
 """`lora-bootstrap project export` and `project import`: a project as one zip, as a backup or to move to another
-machine."""
+machine. `project feedback` reads the forms that testers of its releases filled in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..statements.feedback_form import read_form_file
 from .terminal.console import Console
 from .terminal.options import add_output_option
 
@@ -23,20 +24,25 @@ def add_project_options(command: argparse.ArgumentParser) -> None:
     read.add_argument("file", type=Path, help="zip to read")
     read.add_argument("--name", default="", help="name of the project here; default: its own, with a number if that is "
                       "taken")
-    for action in (write, read):
+    told = actions.add_parser("feedback", help="read the feedback.txt that testers of a release filled in")
+    told.add_argument("name", help="name of the project, as in output/bootstrap/NAME")
+    told.add_argument("files", type=Path, nargs="+", metavar="FILE", help="filled forms")
+    for action in (write, read, told):
         add_output_option(action, "projects and runs")
 
 
 def check_project(options: argparse.Namespace) -> None:
     if options.action == "import" and not options.file.is_file():
         raise UserError(f"there is no file at {options.file}; give the zip that an export has written.")
-    if options.action == "export" and not (options.output / "bootstrap" / options.name / "project.json").is_file():
+    for file in options.files if options.action == "feedback" else ():
+        read_form_file(file)
+    if options.action != "import" and not (options.output / "bootstrap" / options.name / "project.json").is_file():
         raise UserError(f"there is no project {options.name!r} in {options.output / 'bootstrap'}. Check the name, and "
                         "--output.")
 
 
 def handle_project(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    return _export(options, console) if options.action == "export" else _import(options, console)
+    return _ACTIONS[options.action](options, console)
 
 
 def _export(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -58,3 +64,19 @@ def _import(options: argparse.Namespace, console: Console) -> dict[str, Any]:
                 f"runs {', '.join(done.runs) or 'none'}")
     return {"name": done.name, "archived": done.archived, "folder": done.folder, "files": done.files,
             "runs": done.runs}
+
+
+def _read_feedback(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..bootstrap.project import ProjectRecord
+    from ..bootstrap.report import write_report
+    from ..statements.feedback import add_feedback, say_saved
+
+    folder = options.output / "bootstrap" / options.name
+    answers = [answer for file in options.files for answer in read_form_file(file)]
+    new = add_feedback(folder, answers)
+    report = write_report(ProjectRecord.load(folder), options.output)
+    console.say(f"{say_saved(new, len(answers), folder)}\nreport  {report}")
+    return {"new": new, "read": len(answers), "report": report}
+
+
+_ACTIONS = {"export": _export, "import": _import, "feedback": _read_feedback}

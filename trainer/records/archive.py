@@ -24,6 +24,8 @@ from ..datasets.recorded import RecordedImages
 from ..datasets.sidecars import CAPTION_SUFFIXES
 from ..lora.tensors import TensorFile
 from ..pictures.images import IMAGE_SUFFIXES, image_size
+from ..statements.consent import Statement
+from ..statements.feedback import Feedback
 from ..training.runs import read_run
 from .zips import Kind, ZipForm
 
@@ -104,6 +106,8 @@ KINDS = (
     Kind.of("left_out\\.txt", 64 * MB, _check_caption),
     Kind.of("project/project\\.json", 16 * MB, _check_project),
     Kind.of("project/notes\\.json", 4 * MB, Notebook.load),
+    Kind.of("project/rights\\.json", MB, lambda path: read_record(path, Statement)),
+    Kind.of("project/feedback\\.json", 64 * MB, lambda path: read_record(path, Feedback)),
     Kind.of(f"project/(?:picture|grid/(?:cells/)?{_FILE}){_IMAGE}", 256 * MB, image_size, packed=False),
     Kind.of(f"project/grid/(?:cells/)?{_FILE}\\.json", 16 * MB, _check_nesting),
     Kind.of(f"{_SETS}/(?:{_FILE}/)*{_FILE}{_IMAGE}", 256 * MB, image_size, packed=False),

@@ -9,7 +9,7 @@ from typing import Any
 from ..common.errors import UserError
 from ..common.files import write_json
 from ..common.schema import read_record
-from .texts import one_line
+from ..statements.plain_text import one_line
 
 FILE = "history.json"
 MOST = 1000

@@ -1,13 +1,14 @@
-"""The limits of a LoRA, from what was measured: gates that failed, artefacts, views that a person rated as bad, views
-that no training image shows, and what was not measured at all."""
+"""The limits of a LoRA, from what was measured: gates that failed, artefacts, prompts that it draws worse than others,
+views that a person rated as bad, views that no training image shows, and what was not measured at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ..captions.coverage import FEW_SAY, AxisCoverage, coverage
+from ..captions.coverage import FEW_SAY, AxisCoverage, coverage, kinds_in
 from ..captions.kinds import KINDS
 from ..common.counts import count_noun
+from ..measures.prompts import PromptFigures
 from ..sweeps.score import ScoreRow
 from ..sweeps.score_table import FIGURES
 from .measured import Measured
@@ -26,13 +27,18 @@ GATES: Mapping[str, tuple[str, Callable[[float], str]]] = {
                                              "draw."),
     "by eye": ("by_eye", lambda value: f"Only {value:.0%} of what was rated by eye is good.")}
 """Gate of the scoring matrix → (the figure's field, what its failing means)."""
+WEAK_LIKENESS, WEAK_PROMPT = 0.8, 0.75
+"""A prompt is weak if its images have less than this share of the likeness of all, or show less than this share of its
+tags, which is what the curation of a bootstrap asks for too."""
+MOST_WEAK = 6
 SEEN = ("view", "framing")
 """Axes for which the card says what no image of the dataset shows."""
 
 
 def describe_limits(source: Source, measured: Measured) -> list[str]:
     """The limits, one sentence or two each."""
-    return [*_of_row(measured.row), *_of_views(measured), *_of_dataset(source), *_not_measured(measured)]
+    row = measured.row
+    return [*_of_row(row), *_of_prompts(row), *_of_views(measured), *_of_dataset(source), *_not_measured(measured)]
 
 
 def _of_row(row: ScoreRow | None) -> Iterator[str]:
@@ -44,6 +50,35 @@ def _of_row(row: ScoreRow | None) -> Iterator[str]:
         yield words(value) if value is not None else f"It fails the gate {escaped(gate)}."
     if row.faults:
         yield f"Artefacts seen in its test images: {', '.join(map(escaped, row.faults))}."
+
+
+def _of_prompts(row: ScoreRow | None) -> Iterator[str]:
+    """The weak prompts by their views, with figures, the weakest first."""
+    if row is None:
+        return
+    weak = sorted((found for found in row.prompts if _weakness(found, row) < 1), key=lambda one: _weakness(one, row))
+    for found in weak[:MOST_WEAK]:
+        view = " and ".join(kinds_in(found.prompt, "view"))
+        what = as_code(found.prompt) or "what it draws from a caption of its training"
+        yield f"Weak{f' view, {view}' if view else ''}: {what} ({', '.join(_figures(found, row))})."
+    if len(weak) > MOST_WEAK:
+        yield f"{count_noun(len(weak) - MOST_WEAK, 'more prompt')} of {len(row.prompts)} are weak."
+
+
+def _weakness(found: PromptFigures, row: ScoreRow) -> float:
+    """Below 1 for a weak prompt, and the lower the weaker."""
+    alike = 1.0 if found.likeness is None or not row.likeness or row.likeness < 0 else found.likeness / row.likeness
+    shown = 1.0 if found.shown is None else found.shown
+    return min(alike / WEAK_LIKENESS, shown / WEAK_PROMPT)
+
+
+def _figures(found: PromptFigures, row: ScoreRow) -> Iterator[str]:
+    if found.likeness is not None and row.likeness is not None:
+        yield f"likeness {found.likeness:.2f}, of all its test images {row.likeness:.2f}"
+    if found.shown is not None:
+        missed = f", never {' nor '.join(map(escaped, found.missed))}" if found.missed and found.prompt else ""
+        yield f"{found.shown:.0%} of its tags shown{missed}"
+    yield count_noun(found.cells, "image")
 
 
 def _of_views(measured: Measured) -> Iterator[str]:

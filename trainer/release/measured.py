@@ -5,9 +5,9 @@ A figure counts only if the sweep was drawn with the very weights that are relea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..sweeps.cells import CHECKPOINT, Cell, Sweep
 from ..sweeps.earlier import MARKS
 from ..sweeps.marks import BAD, Marks
 from ..sweeps.score import ScoreRow
+from .texts import fold_prompt
 
 SCORES, STRENGTHS = "scores.json", "strengths.json"
 BY_SCORES, BY_PAIR, BY_AUTHOR = "Score Sweep", "Refine Strengths", "the author"
@@ -69,6 +70,15 @@ class Measured:
         """Facts that all images of the sweep share: steps, cfg, width, ..."""
         return self.sweep.shared if self.sweep else {}
 
+    def without_prompts(self, secret: frozenset[str]) -> Measured:
+        """The same, without these prompts, as `fold_prompt` has them: neither those of cells nor those of scores."""
+        row = self.row
+        if row is not None:
+            row = replace(row, prompts=tuple(
+                replace(found, prompt="", missed=()) if fold_prompt(found.prompt) in secret else found
+                for found in row.prompts))
+        return replace(self, cells=tuple(hide_captions(self.cells, secret)), row=row)
+
     @property
     def rated_bad(self) -> dict[str, tuple[str, ...]]:
         """Prompt → what a person rated as bad in one of its images."""
@@ -78,6 +88,12 @@ class Measured:
                 if rating == BAD:
                     found.setdefault(str(cell.facts.get("prompt", "")), {})[aspect] = None
         return {prompt: tuple(aspects) for prompt, aspects in found.items()}
+
+
+def hide_captions(cells: Sequence[Cell], captions: frozenset[str]) -> list[Cell]:
+    """The cells, without a prompt where it is one of these captions, as `fold_prompt` has them."""
+    return [replace(cell, facts={**cell.facts, "prompt": ""}) if fold_prompt(cell.facts.get("prompt", "")) in captions
+            else cell for cell in cells]
 
 
 def open_sweep(folder: Path | None) -> Sweep | None:

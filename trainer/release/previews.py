@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from ..captions.coverage import kinds_in
 from ..common.errors import UserError
 from ..common.files import atomic_path
 from ..pictures.images import open_image, read_texts
+from ..statements.plain_text import one_line
 from ..sweeps.cells import Cell, Sweep
 from ..sweeps.marks import BAD, GOOD
 from .measured import Measured
-from .texts import fold_prompt, json_without_folders, one_line
+from .texts import json_without_folders
 
 VARIED = ("view", "framing", "expression", "background")
 """Axes of `coverage_words.AXES` on which the previews should differ, the most telling first."""
@@ -39,6 +40,7 @@ class Preview:
     Attributes:
         place: its name in the release's folder.
         parameters: as A1111 writes them.
+        drawn: a remark on where it is from; "" for a cell of the sweep.
     """
 
     place: str
@@ -49,6 +51,7 @@ class Preview:
     width: int
     height: int
     parameters: str
+    drawn: str = ""
 
 
 def choose_cells(measured: Measured, most: int) -> list[Cell]:
@@ -64,12 +67,6 @@ def choose_cells(measured: Measured, most: int) -> list[Cell]:
     near = [cell for cell in fit if _distance(cell, wanted) == nearest or cell.key == marks.best]
     of_base = [cell for cell in near if _base_of(measured.sweep, cell) in (None, base) or cell.key == marks.best]
     return _varied(list({cell.key: cell for cell in of_base or near}.values()), measured, most)
-
-
-def hide_captions(cells: Sequence[Cell], captions: frozenset[str]) -> list[Cell]:
-    """The cells, without a prompt where it is one of these captions, as `fold_prompt` has them."""
-    return [replace(cell, facts={**cell.facts, "prompt": ""}) if fold_prompt(cell.facts.get("prompt", "")) in captions
-            else cell for cell in cells]
 
 
 def _varied(cells: list[Cell], measured: Measured, most: int) -> list[Cell]:
@@ -119,13 +116,19 @@ def write_previews(folder: Path, cells: Sequence[Cell], sweep: Sweep, name: str,
             notes.append(f"A preview is left out: {error}")
             continue
         place = f"previews/{len(written) + 1}.png"
-        preview = _preview(cell.facts, place, image, name, digest)
+        preview = describe_preview(cell.facts, place, image, name, digest)
         save_png(folder / place, image, {"parameters": preview.parameters, **graph})
         written.append(preview)
     return written, notes
 
 
-def _preview(facts: Mapping[str, Any], place: str, image: Image.Image, name: str, digest: str) -> Preview:
+def describe_preview(facts: Mapping[str, Any], place: str, image: Image.Image, name: str, digest: str) -> Preview:
+    """The preview of an image at this place in the release.
+
+    Args:
+        facts: what decided the image, by the names of a cell's facts.
+        name, digest: as in `write_previews`.
+    """
     strength, seed = float(facts.get("strength", 1.0)), facts.get("seed")
     prompt, negative = one_line(facts.get("prompt", "")), one_line(facts.get("negative", ""))
     told = [f"{label}: {one_line(facts[fact])}" for fact, label in A1111_NAMES if facts.get(fact) not in (None, "")]

@@ -6,6 +6,7 @@
                  /README.md            the model card; civitai.md is a description for that site
                  /rights.json          who consented to what, and who holds the rights
                  /history.json         the versions so far
+                 /feedback.txt         a form for those who test it
                  /hashes.json          hashes of all these files
           <name>-v<version>.zip        the same, as one file
 
@@ -14,9 +15,12 @@ The same run, sweep and settings give the same bytes again. Nothing is uploaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..captions.kinds import KINDS
 from ..common.counts import count_noun
 from ..common.files import write_json, write_text
 from ..common.folders import fill_folder
@@ -25,20 +29,25 @@ from ..lora.hashes import tensor_hash
 from ..lora.metadata import read_count
 from ..pictures.images import open_image
 from ..pictures.thumbnails import data_uri
+from ..statements.feedback_form import NAME as FORM, write_form
+from ..statements.plain_text import one_line, printable
 from .cards.civitai_text import write_civitai
 from .cards.model_card import write_card
+from .cards.panel import describe_card
 from .cards.sidecars import a1111_info, civitai_info, hash_table
 from .facts import Facts, Subject
 from .file_hashes import site_hashes
 from .history import Entry, read_history, write_history
 from .limits import describe_limits
-from .measured import Measured, open_sweep, read_measured, recommended_files
+from .measured import Measured, hide_captions, open_sweep, read_measured, recommended_files
+from .origin import find_project
 from .packed import write_zip
-from .previews import Preview, choose_cells, hide_captions, save_png, write_previews
+from .previews import Preview, choose_cells, save_png, write_previews
 from .released_file import released_metadata, write_released
+from .run_previews import write_run_previews
 from .settings import ReleaseSettings
 from .source import Source, open_source
-from .texts import one_line, printable
+from .stated import complete_settings
 
 THUMBNAIL = 256
 """Side of the preview in the LoRA's metadata, in pixels."""
@@ -54,6 +63,8 @@ class Released:
         files: their names in the folder.
         warnings: what is open about consent and rights.
         lines: the whole result in words.
+        card: what a panel shows of it, as `describe_card` makes it.
+        project: the folder of the bootstrap project that the run belongs to; None if there is none.
     """
 
     folder: Path
@@ -62,13 +73,15 @@ class Released:
     files: tuple[str, ...]
     warnings: tuple[str, ...]
     lines: tuple[str, ...]
+    card: Mapping[str, Any]
+    project: Path | None = None
 
     def text(self) -> str:
         return "\n".join(self.lines)
 
 
 def release_lora(path: Path, root: Path, settings: ReleaseSettings, *, sweep: Path | None = None,
-                 strengths_file: Path | None = None) -> Released:
+                 strengths_file: Path | None = None, projects: Path | None = None) -> Released:
     """Release a run's LoRA or a LoRA file, in place of an earlier version of that name.
 
     Args:
@@ -76,11 +89,16 @@ def release_lora(path: Path, root: Path, settings: ReleaseSettings, *, sweep: Pa
         root: the folder of all releases.
         sweep: the folder of a sweep that was drawn with it, for previews, strength and limits.
         strengths_file: the pack's lora_strengths.json.
+        projects: the folder of bootstrap projects; what the run's project states about consent and rights counts where
+            the settings leave that open.
 
     Raises UserError if there is no LoRA or sweep, or if the release cannot be written.
     """
     plan = open_sweep(sweep)
     source = open_source(path, settings.step, recommended_files(plan))
+    project = find_project(source.run, projects)
+    stated = complete_settings(settings, project)
+    settings = stated.settings
     measured = read_measured(plan, source.file, settings.strength, strengths_file)
     name = settings.name or name_from(source.name, "lora")
     folder = root / name
@@ -90,11 +108,11 @@ def release_lora(path: Path, root: Path, settings: ReleaseSettings, *, sweep: Pa
     key = f"{entry.weights} {settings.version}"
     with fill_folder(folder, key) as new:
         previews, notes = _write_images(new, source, measured, settings, name)
-        measured = replace(measured, cells=tuple(hide_captions(measured.cells, _secret(source, settings))))
+        measured = measured.without_prompts(_secret(source, settings))
         lora = new / f"{name}.safetensors"
         metadata = _metadata(Subject(name, settings, source, measured), lora.with_name(f"{name}.png"))
         write_released(source.file, lora, metadata)
-        warnings = settings.rights.warnings(source.kind, settings.licence)
+        warnings = (*settings.rights.warnings(source.kind, settings.licence), *stated.warnings)
         facts = Facts(name, settings, source, measured, tuple(previews), metadata, site_hashes(lora),
                       lora.stat().st_size, history, warnings)
         _write_texts(new, facts)
@@ -103,8 +121,10 @@ def release_lora(path: Path, root: Path, settings: ReleaseSettings, *, sweep: Pa
     files = tuple(sorted((*files, "hashes.json")))
     packed = root / f"{name}-v{settings.version}.zip"
     write_zip(packed, folder, files, name)
-    notes = [source.note, *measured.notes, damaged, renamed, *notes]
-    return Released(folder, packed, folder / lora.name, files, warnings, tuple(_report(facts, folder, packed, notes)))
+    notes = [source.note, *stated.notes, *measured.notes, damaged, renamed, *notes]
+    notes = list(filter(None, notes))
+    return Released(folder, packed, folder / lora.name, files, warnings, tuple(_report(facts, folder, packed, notes)),
+                    describe_card(facts, folder, notes), None if project is None else project.folder)
 
 
 def _entry(source: Source, measured: Measured, settings: ReleaseSettings) -> Entry:
@@ -118,14 +138,16 @@ def _entry(source: Source, measured: Measured, settings: ReleaseSettings) -> Ent
 def _write_images(folder: Path, source: Source, measured: Measured, settings: ReleaseSettings,
                   name: str) -> tuple[list[Preview], list[str]]:
     """Write the previews, and the first of them as `<name>.png`."""
-    if measured.sweep is None:
-        return [], ["It has no previews: give a sweep that was drawn with this LoRA."]
     digest = site_hashes(source.file)["AutoV3"]  # of the tensors, so the released file has it too
-    cells = hide_captions(chosen := choose_cells(measured, settings.previews), _secret(source, settings))
-    previews, notes = write_previews(folder, cells, measured.sweep, name, digest, settings.workflow)
-    if hidden := sum(cell is not kept for cell, kept in zip(chosen, cells, strict=True)):
-        notes.append(f"{count_noun(hidden, 'preview')} drawn from captions of the training: these prompts and "
-                     "workflows are left out. Draw a sweep from prompts of your own, or keep captions.")
+    secret = _secret(source, settings)
+    if measured.sweep is None or not measured.cells:
+        previews, notes = write_run_previews(folder, source, name, digest, settings.previews, secret)
+    else:
+        cells = hide_captions(chosen := choose_cells(measured, settings.previews), secret)
+        previews, notes = write_previews(folder, cells, measured.sweep, name, digest, settings.workflow)
+        if hidden := sum(cell is not kept for cell, kept in zip(chosen, cells, strict=True)):
+            notes.append(f"{count_noun(hidden, 'preview')} drawn from captions of the training: these prompts and "
+                         "workflows are left out. Draw a sweep from prompts of your own, or keep captions.")
     if previews:
         first = open_image(folder / previews[0].place)
         save_png(folder / f"{name}.png", first, {"parameters": previews[0].parameters})
@@ -153,10 +175,12 @@ def _metadata(subject: Subject, preview: Path) -> dict[str, str]:
 def _write_texts(folder: Path, facts: Facts) -> None:
     write_json(folder / f"{facts.name}.civitai.info", civitai_info(facts))
     write_json(folder / f"{facts.name}.json", a1111_info(facts))
-    write_json(folder / "rights.json", facts.settings.rights.to_dict(facts.kind, facts.settings.licence))
+    write_json(folder / "rights.json", facts.settings.rights.to_dict(facts.settings.licence, facts.warnings))
     write_history(folder, facts.history)
     write_text(folder / "README.md", write_card(facts))
     write_text(folder / "civitai.md", write_civitai(facts))
+    write_text(folder / FORM, write_form(facts.name, facts.title, facts.settings.version, facts.hashes["AutoV3"],
+                                         views=facts.kind in KINDS and KINDS[facts.kind].person))
 
 
 def _report(facts: Facts, folder: Path, packed: Path, notes: list[str]) -> list[str]:
@@ -166,7 +190,7 @@ def _report(facts: Facts, folder: Path, packed: Path, notes: list[str]) -> list[
         f"Released {facts.title}, version {facts.settings.version}: {facts.file} with "
         f"{len(facts.previews)} previews.",
         f"Strength: {facts.strength_line}",
-        *filter(None, notes),
+        *notes,
         *(f"Limit: {line}" for line in describe_limits(facts.source, facts.measured)),
         f"AutoV2 {facts.hashes['AutoV2']}, AutoV3 {facts.hashes['AutoV3']}",
         f"Folder: {folder}", f"Zip: {packed}",

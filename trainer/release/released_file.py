@@ -11,8 +11,9 @@ from typing import Any
 from ..lora.hashes import write_hashed
 from ..lora.metadata import ALPHA_TABLE, read_table
 from ..lora.tensors import Source as Tensors, TensorFile
+from ..statements.plain_text import one_line
 from .source import CAPTIONS
-from .texts import json_without_folders, one_line, without_folders
+from .texts import json_without_folders, without_folders
 
 NEEDED = ("ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args", "ss_base_model_version",
           "ss_v2", ALPHA_TABLE)

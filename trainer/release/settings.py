@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..common.checks import check
 from ..common.names import checked_name
-from .rights import Rights
+from ..statements.rights import Rights
 
 FIRST_VERSION = "1.0"
 MOST_PREVIEWS = 12

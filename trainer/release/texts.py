@@ -9,18 +9,11 @@ from collections.abc import Mapping
 from pathlib import PureWindowsPath
 from typing import Any
 
+from ..statements.plain_text import one_line
+
 _START = r"(?:~?/(?!/)|[A-Za-z]:[\\/]|\\\\)"
 _WHOLE = re.compile(rf"{_START}.*[\\/].*", re.DOTALL)
 _INNER = re.compile(rf"(?<![\w:/.\\]){_START}(?:[^\s\"'<>|,;]*[\\/])+")
-
-
-def printable(text: str) -> str:
-    """The text without what no reader of YAML or Markdown accepts; line breaks stay."""
-    return "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
-
-
-def one_line(text: object) -> str:
-    return " ".join(printable(str(text).replace("\t", " ")).split())
 
 
 def fold_prompt(text: object) -> str:

@@ -23,6 +23,7 @@ from ..datasets.dataset import Dataset
 from ..lora.hashes import tensor_hash
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels, leave_one_out, likeness_to
+from ..measures.prompts import prompt_shown
 from ..measures.style import StyleScale, style_figures
 from ..models.sampler import measured_size, save_picture
 from ..pictures.images import image_size, load_pixels
@@ -43,7 +44,7 @@ from .cells import (
     seed_axis,
     stack_axis,
 )
-from .score import Scale, prompt_shown
+from .score import Scale
 
 VERSION = 1
 NEIGHBOURS = 0.5

@@ -9,22 +9,21 @@ arXiv 2212.03860 (copies).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..captions.kinds import get_kind, name_lora
-from ..captions.tags import same_tag, split_tags
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress
 from ..datasets.dataset import Dataset
 from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels, leave_one_out, likeness_to
+from ..measures.prompts import PromptFigures, ShownTags, figures_by_prompt, read_shown
 from ..models.sampler import measured_size
 from ..pictures.duplicates import Print, copies_of
 from ..pictures.images import image_size, load_pixels
@@ -37,8 +36,6 @@ from .marks import Marks, Ratings, share_good
 
 VERSION = 1
 UNDERTRAINED, GOOD, OVERTRAINED = "undertrained", "good", "overtrained"
-SEEN = 0.5
-"""A tag counts as shown if the eye gives it this probability."""
 SSCD_COPY = 0.5
 """Cosine of SSCD embeddings above which an image is a copy (Somepalli 2022)."""
 
@@ -92,6 +89,7 @@ class ScoreRow:
         by_eye: share of good among the ratings by eye.
         score: the F-score, 0 to 1.
         gates: names of the gates that it fails.
+        prompts: likeness and shown tags of its images, prompt by prompt.
     """
 
     base: int
@@ -117,6 +115,7 @@ class ScoreRow:
     artefacts: float | None = None
     by_eye: float | None = None
     faults: tuple[str, ...] = ()
+    prompts: tuple[PromptFigures, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -249,7 +248,8 @@ class _Measure:
         if self.eye and pixels is not None and self.anchors is not None:
             likeness = likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
         if pixels is not None:
-            prompt = self._prompt(pixels, cells)
+            shown = self._shown(pixels, cells)
+            prompt = None if shown is None else shown.share()
         own = leave_one_out(self.anchors).median().item() if self.anchors is not None else None
         return Scale(likeness, own, prompt)
 
@@ -259,14 +259,17 @@ class _Measure:
         references = [cell for cell in map(self.sweep.reference, cells) if cell and self.states[cell.key] == "done"]
         without = self._pixels(references) if len(references) == len(cells) else None
         artefacts, faults = measure_artefacts(pixels, without)
+        likeness, shown = self._likeness(pixels), self._shown(pixels, cells)
         return ScoreRow(
             *place, label=self._label(place), cells=len(cells), step=facts.get("step"), epoch=facts.get("epoch"),
             lora=facts.get("lora", ""), at=facts["strength"],
-            likeness=self._likeness(pixels), prompt=self._prompt(pixels, cells), copies=self._copies(pixels),
+            likeness=None if likeness is None else likeness.mean().item(),
+            prompt=None if shown is None else shown.share(), copies=self._copies(pixels),
             diversity=None if without is None or len(cells) < 2 else _diversity(pixels, without),
             burn=None if without is None else metrics.burn_level(pixels, without),
             backgrounds=self.backgrounds.share_copied(pixels, without), artefacts=artefacts, faults=faults,
-            by_eye=share_good(self.ratings, (cell.key for cell in cells)))
+            by_eye=share_good(self.ratings, (cell.key for cell in cells)),
+            prompts=figures_by_prompt([str(cell.facts["prompt"]) for cell in cells], likeness, shown))
 
     def _pixels(self, cells: Sequence[Cell]) -> Tensor:
         return load_pixels([self.sweep.picture(cell) for cell in cells], self.size)
@@ -277,13 +280,14 @@ class _Measure:
                   if (axis := self.sweep.axis(name)) and (name != BASE or len(axis.choices) > 1)]
         return ", ".join(f"strength {label}" if name == STRENGTH else label for name, label in labels)
 
-    def _likeness(self, pixels: Tensor) -> float | None:
+    def _likeness(self, pixels: Tensor) -> Tensor | None:
+        """Of each image."""
         if self.eye is None or self.anchors is None:
             return None
-        return likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
+        return likeness_to(self.eye.embed(pixels), self.anchors)
 
-    def _prompt(self, pixels: Tensor, cells: Sequence[Cell]) -> float | None:
-        return prompt_shown(self.eye, pixels, [cell.facts["prompt"] for cell in cells], [self.trigger])
+    def _shown(self, pixels: Tensor, cells: Sequence[Cell]) -> ShownTags | None:
+        return read_shown(self.eye, pixels, [cell.facts["prompt"] for cell in cells], [self.trigger])
 
     def _copies(self, pixels: Tensor) -> float | None:
         if self.training is None:
@@ -292,24 +296,6 @@ class _Measure:
             return ((self.copies.embed(pixels) @ self.copy_anchors.T).amax(1) > SSCD_COPY).float().mean().item()
         copied = copies_of(metrics.fingerprints(pixels), self._training_prints)
         return sum(copied) / len(copied)
-
-
-def prompt_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str], unread: Collection[str]) -> float | None:
-    """Of the requested tags that the eye knows, the share that it sees; None if it knows none of them.
-
-    Args:
-        unread: words that no tagger knows, such as triggers.
-    """
-    if eye is None:
-        return None
-    unread = {same_tag(word) for word in unread}
-    asked = [[tag for tag in split_tags(prompt) if same_tag(tag) not in unread] for prompt in prompts]
-    tags = sorted({tag for row in asked for tag in row})
-    read = eye.read_tags(pixels, tags) if tags else None
-    if read is None:
-        return None
-    wanted = torch.tensor([[tag in row for tag in tags] for row in asked]) & ~read.isnan()
-    return ((read >= SEEN) & wanted).sum().item() / wanted.sum().item() if wanted.any() else None
 
 
 def _diversity(pixels: Tensor, without: Tensor) -> float:

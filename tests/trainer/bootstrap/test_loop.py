@@ -26,6 +26,8 @@ from lora_bootstrap.trainer.common.files import atomic_write
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.pictures.crops import Crop
 from lora_bootstrap.trainer.pictures.images import to_tensor
+from lora_bootstrap.trainer.statements.consent import Statement, read_statement
+from lora_bootstrap.trainer.statements.rights import Rights
 from lora_bootstrap.trainer.training.events import Finished, RunStarted, StepDone
 
 from ...helpers.drawings import draw_once
@@ -122,6 +124,17 @@ def test_a_picture_becomes_a_character_lora_a_grid_and_a_report(config, tmp_path
     assert [event.name for event in events if isinstance(event, StageFinished)] == [
         "crops", "reference", "style-1", "candidates-1", "curate-1", "dataset-1", "style-2", "candidates-2", "curate-2",
         "dataset-2", "character", "grid", "report"]
+
+
+def test_a_real_person_without_consent_is_a_warning_before_the_first_stage_and_no_refusal(config, tmp_path, training):
+    stated = Statement(Rights(person="real", consent_by="Jo", consent_written="yes", consent_uses=("images",)), "mit")
+    events = run_bootstrap(config, tmp_path / "out", backbone=DrawingBase(), choose_eye=lambda *_: None,
+                           statement=stated)
+    first, second = next(events), next(events)
+    events.close()
+    assert first == Warned("This project shows a real person, whose consent is not stated for: training, generating.")
+    assert isinstance(second, StageStarted)
+    assert read_statement(tmp_path / "out" / "bootstrap" / "zqx") == (stated, "")
 
 
 def test_every_stage_leaves_on_disk_what_the_table_says_that_it_makes(config, tmp_path, training):

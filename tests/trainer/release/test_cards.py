@@ -9,9 +9,9 @@ from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.release.bases import A1111, CIVITAI
 from lora_bootstrap.trainer.release.cards import model_card
 from lora_bootstrap.trainer.release.release import release_lora
-from lora_bootstrap.trainer.release.rights import Rights
 from lora_bootstrap.trainer.release.settings import ReleaseSettings
 from lora_bootstrap.trainer.release.texts import escaped, json_without_folders, without_folders, yaml_lines
+from lora_bootstrap.trainer.statements.rights import Rights
 
 from ...helpers.trained_run import draw_scored, write_trained
 

@@ -15,13 +15,18 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
 from lora_bootstrap.trainer.lora.hashes import tensor_hash
+from lora_bootstrap.trainer.measures.prompts import PromptFigures
 from lora_bootstrap.trainer.release.file_hashes import site_hashes
 from lora_bootstrap.trainer.release.release import release_lora
 from lora_bootstrap.trainer.release.settings import ReleaseSettings
+from lora_bootstrap.trainer.statements.feedback_form import read_forms
 from lora_bootstrap.trainer.sweeps.marks import Marks
 from lora_bootstrap.trainer.training.adapters import select_modules
+from lora_bootstrap.trainer.training.feed import derived_seed
 
 from ...helpers.trained_run import CAPTIONS, PRIVATE, PROMPTS, draw_scored, write_trained
+
+PREVIEW_SEED = derived_seed(0, "preview", 0) % 2**32
 
 
 @pytest.fixture
@@ -196,6 +201,56 @@ def test_limits_are_the_gates_that_failed_and_what_was_not_measured(run, tmp_pat
     assert "| likeness | 0.60 |" in text and "| diversity | not measured |" in text
     assert "| validation loss, as a share of the base's | 0.750 |" in text
     assert "- 3 images, 6 with repeats." in text and "- 1 regularisation image beside them." in text
+
+
+def test_weak_views_are_limits_by_name_and_with_their_figures(run, tmp_path):
+    found = (PromptFigures(PROMPTS[0], 2, 0.62, 0.9), PromptFigures(PROMPTS[2], 2, 0.30, 0.8),
+             PromptFigures(PROMPTS[3], 2, 0.58, 0.25, ("from side", "upper body")),
+             PromptFigures(CAPTIONS[0], 1, 0.1, 0.1, ("smile",)))
+    sweep = draw_scored(tmp_path / "output", run, best=1, found=found)
+    text = card_of(release(tmp_path, run.folder, sweep))
+    weak = [line for line in text.splitlines() if line.startswith("- Weak")]
+    assert weak == [
+        "- Weak: what it draws from a caption of its training (likeness 0.10, of all its test images 0.60, 10% of its "
+        "tags shown, 1 image).",
+        f"- Weak view, side: `{PROMPTS[3]}` (likeness 0.58, of all its test images 0.60, 25% of its tags shown, never "
+        "from side nor upper body, 2 images).",
+        f"- Weak view, behind: `{PROMPTS[2]}` (likeness 0.30, of all its test images 0.60, 80% of its tags shown, 2 "
+        "images)."]
+
+
+def test_without_a_sweep_the_previews_are_those_of_the_run_and_say_so(run, tmp_path):
+    none = release(tmp_path, run.folder)
+    assert "It has no previews: give a sweep that was drawn with this LoRA." in none.lines
+    assert "## Previews\n\nNo previews." in card_of(none)
+    for step in (50, 100, 150):
+        run.samples_folder.mkdir(exist_ok=True)
+        Image.new("RGB", (64, 48), (step, 0, 0)).save(run.samples_folder / f"step{step:06d}-00.png")
+    (run.samples_folder / "step000100-01.png").write_bytes(b"damaged")
+    for path, step, file in ((run.folder, None, 100), (run.folder, 50, 50), (run.final_path, None, 100)):
+        done = release(tmp_path, path, step=step, captions=True)
+        preview, = (done.folder / "previews").iterdir()
+        assert Image.open(preview).getpixel((0, 0)) == (file, 0, 0), "not those of a later step"
+        assert f"`akane, Aunt Mary's house`, strength 1, seed {PREVIEW_SEED}, drawn at step {file} of the training" in (
+            card_of(done))
+        assert "It was not tested: no sweep of it is part of this release." in card_of(done)
+    assert any("at strength 1. A sweep shows more" in line for line in done.lines)
+    assert any("A preview is left out" in line for line in done.lines)
+    assert f"Seed: {PREVIEW_SEED}, Size: 64x48" in Image.open(preview).info["parameters"]
+    (run.samples_folder / "step000100-00.png").unlink()
+    (run.samples_folder / "step000100-01.png").unlink()
+    earlier = release(tmp_path, run.folder)
+    assert "at step 50 of its training, not at step 100, which is released, at strength 1" in earlier.text()
+    assert (done.folder / "akane.png").is_file() and not [*release(tmp_path, run.folder, previews=0).folder.glob("p*")]
+
+
+def test_a_release_has_a_feedback_form_that_names_it(run, tmp_path):
+    form = (release(tmp_path, run.folder, title="Akane", version="1.1").folder / "feedback.txt").read_text("utf-8")
+    answer, = read_forms(form.replace("what worked:", "what worked: all"))
+    assert (answer.title, answer.worked) == ("akane 1.1", "all") and "view from behind: " in form
+    assert answer.weights == site_hashes(run.final_path)["AutoV3"]
+    style = write_trained(tmp_path / "output", "ink", kind="style")
+    assert "[views]" not in (release(tmp_path, style.folder).folder / "feedback.txt").read_text("utf-8")
 
 
 def test_scores_of_other_weights_or_other_images_are_not_used(run, tmp_path):

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.schema import read_record
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.measures.artefacts import find_faults
 from lora_bootstrap.trainer.measures.background import copies_background, read_background
 from lora_bootstrap.trainer.pictures.images import open_image, to_image, to_tensor
+from lora_bootstrap.trainer.release.measured import Matrix
 from lora_bootstrap.trainer.sweeps.cells import CHECKPOINT, Axis, Choice, Sweep, prompt_axis, seed_axis, strength_axis
 from lora_bootstrap.trainer.sweeps.checks import TrainingBackgrounds, measure_artefacts
 from lora_bootstrap.trainer.sweeps.marks import Marks
@@ -231,6 +233,18 @@ def test_each_checkpoint_and_strength_is_measured(sweep, training):
 def test_prompt_accuracy_counts_only_tags_that_the_eye_knows_and_never_the_trigger(sweep, training):
     prompts = {row.step: row.prompt for row in scored(sweep, training, ColourEye()).rows}
     assert prompts == {100: 0.0, 200: 1.0}, "cat is asked for too, but unknown, as is zqx"
+
+
+def test_each_prompt_has_figures_of_its_own_that_are_read_back_from_the_file(sweep, training):
+    cells = [cell for cell in sweep.cells if cell.facts["step"] == 200 and cell.facts["prompt"] == "zqx, red"]
+    sweep.save(cells[0], drawn("lime", 4))
+    scores = scored(sweep, training, ColourEye())
+    red, cat = scores.rows[2].prompts
+    assert (red.prompt, red.cells, red.shown, red.missed) == ("zqx, red", 2, 0.5, ())
+    assert red.likeness == pytest.approx(0.5, abs=0.01) and cat.likeness == pytest.approx(1, abs=1e-3)
+    assert cat.shown is None, "the eye knows nothing that this prompt asks for"
+    assert scores.rows[0].prompts[0].missed == ("red",)
+    assert read_record(write_scores(sweep, scores)["json"], Matrix).rows == scores.rows
 
 
 def test_a_copy_of_a_training_picture_counts_as_one(sweep, training):

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ...release.rights import ANSWERS, NOT_STATED, PERSONS, USES, Rights
 from ...release.settings import FIRST_VERSION, ReleaseSettings
 from ..terminal.console import Console
 from ..terminal.options import add_output_option
+from ..terminal.rights import add_rights_options, read_rights
 
 TEXTS = (
     ("title", "title of the model card; default: the name"),
@@ -40,19 +40,9 @@ def add_release_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--captions", action="store_true", help="keep captions, prompts and names of folders in the "
                          "file's metadata, and captions as prompts of previews, which are left out otherwise")
     command.add_argument("--workflow", action="store_true", help="keep workflows in the previews")
-    _add_rights_options(command)
+    add_rights_options(command, "What is not given is taken from the answers at the start of the run's project, or "
+                       "released as 'not stated'.")
     add_output_option(command, "the release to, in loras/releases,")
-
-
-def _add_rights_options(command: argparse.ArgumentParser) -> None:
-    rights = command.add_argument_group("consent and rights", "What is not given is released as 'not stated'.")
-    rights.add_argument("--person", default=NOT_STATED, choices=PERSONS, help="whether the LoRA shows a real person")
-    rights.add_argument("--consent-by", default="", metavar="WHO", help="who consented: the person, or who speaks for "
-                        "them")
-    rights.add_argument("--consent-written", default=NOT_STATED, choices=ANSWERS, help="whether in writing")
-    rights.add_argument("--consent-for", nargs="+", default=[], choices=USES, metavar="USE",
-                        help=f"for which uses: {', '.join(USES)}")
-    rights.add_argument("--rights-holder", default="", metavar="WHO", help="who holds the rights")
 
 
 def check_release(options: argparse.Namespace) -> None:
@@ -63,19 +53,18 @@ def handle_release(options: argparse.Namespace, console: Console) -> dict[str, A
     from ...release.release import release_lora
 
     done = release_lora(options.released, options.output / "loras" / "releases", _settings(options),
-                        sweep=options.sweep, strengths_file=options.output / "lora_strengths.json")
+                        sweep=options.sweep, strengths_file=options.output / "lora_strengths.json",
+                        projects=options.output / "bootstrap")
     console.say(f"\n{done.text()}")
     return {"folder": done.folder, "zip": done.zip, "lora": done.lora, "files": done.files,
             "warnings": done.warnings, "lines": done.lines}
 
 
 def _settings(options: argparse.Namespace) -> ReleaseSettings:
-    rights = Rights(person=options.person, consent_by=options.consent_by, consent_written=options.consent_written,
-                    consent_uses=tuple(options.consent_for), holder=options.rights_holder)
     texts = {name: getattr(options, name) for name in (
         "name", "version", "title", "author", "changes", "description", "licence", "base_model", "civitai_base",
         "trigger", "negative")}
     tags = tuple(filter(None, map(str.strip, options.tags.split(","))))
     return ReleaseSettings(**texts, tags=tags, strength=options.strength, step=options.step,
                            previews=options.previews, strip=options.strip, captions=options.captions,
-                           workflow=options.workflow, rights=rights)
+                           workflow=options.workflow, rights=read_rights(options))

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from ...statements.plain_text import printable
 from ..facts import Facts
 from ..limits import describe_limits
-from ..texts import as_code, escaped, printable
+from ..texts import as_code, escaped
 from .sections import (
     bullets,
     dataset_lines,

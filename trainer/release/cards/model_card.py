@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 
+from ...statements.plain_text import one_line, printable
 from ..bases import DIFFUSERS, DIFFUSERS_ADAPTERS
 from ..facts import Facts
 from ..limits import describe_limits
-from ..texts import as_code, escaped, one_line, printable, yaml_lines
+from ..texts import as_code, escaped, yaml_lines
 from .sections import (
     bullets,
     dataset_lines,
@@ -96,9 +97,9 @@ def _gallery(facts: Facts) -> list[str]:
     lines = []
     for preview in facts.previews:
         seed = "" if preview.seed is None else f"seed {preview.seed}"
-        told = filter(None, (as_code(preview.prompt), f"strength {preview.strength:g}", seed))
+        told = filter(None, (as_code(preview.prompt), f"strength {preview.strength:g}", seed, preview.drawn))
         lines += [f"![{escaped(preview.prompt)}]({preview.place})", "", ", ".join(told), ""]
-    return lines[:-1]
+    return lines[:-1] or ["No previews."]
 
 
 def _use(facts: Facts) -> list[str]:

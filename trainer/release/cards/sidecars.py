@@ -10,11 +10,11 @@ import html
 from typing import Any
 
 from ...common.files import file_hash
+from ...statements.plain_text import one_line, printable
 from ..bases import CIVITAI_TYPES, a1111_base
 from ..facts import Facts
 from ..limits import describe_limits
 from ..previews import Preview
-from ..texts import one_line, printable
 
 KB = 1024
 LARGEST_WEIGHT = 2.0

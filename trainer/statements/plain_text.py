@@ -1,0 +1,12 @@
+"""Texts of people and of strangers' files, without characters that no reader of text accepts."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """The text without control characters; line breaks stay."""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
+
+
+def one_line(text: object) -> str:
+    return " ".join(printable(str(text).replace("\t", " ")).split())
