@@ -258,7 +258,7 @@ class _Kept:
 
 
 class _Brought(torch.autograd.Function):
-    """The copy of a weight on the device. Its gradient is that of the parameter, which has the device's place holder."""
+    """The copy of a weight on the device. Its gradient is that of the parameter, whose place holder is there."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bring: Callable[[], Tensor]) -> Tensor:

@@ -80,12 +80,12 @@ def test_training_in_ram_gives_the_same_losses_and_weights_to_the_last_bit(setti
 @pytest.mark.parametrize("recompute, most", [(0.0, 2), (1.0, 3)])
 def test_no_more_weights_are_brought_at_a_time_than_are_used(monkeypatch, recompute, most):
     """Of sixteen layers: the one in use, and the one before it, or what a recomputed block needs at once."""
-    alive, counted = {}, []
+    alive, counted = weakref.WeakSet(), []
     bring = BlocksInRam._bring
 
     def watched(self, held):
-        storage = (made := bring(self, held)).untyped_storage()
-        alive[id(storage)] = weakref.ref(storage, lambda _, key=id(storage): alive.pop(key, None))
+        made = bring(self, held)
+        alive.add(made.untyped_storage())
         counted.append(len(alive))
         return made
 

@@ -48,8 +48,8 @@ class KeptWeights(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         weight = self._file.read(name)
         if hashlib.sha256(tensor_bytes(weight)).digest() != self._digests[name]:
-            raise UserError(f"the base's weight {name} in {self._file.path} is not what was written there: the file was "
-                            "damaged, or another program changed it. Load the base again before you use it; "
+            raise UserError(f"the base's weight {name} in {self._file.path} is not what was written there: the file "
+                            "was damaged, or another program changed it. Load the base again before you use it; "
                             "checkpoints and training state of the run are not affected.")
         return weight
 
