@@ -57,14 +57,14 @@ def _fit(backbone: Backbone, config: TrainConfig) -> Events:
     yield Progress(COUNTING, 1, 1)
     if fit is None:
         return
-    more = fit.share > backbone.recompute or fit.offload > 0
-    if fit.share > backbone.recompute:
-        backbone.set_recompute(fit.share)
-    if config.method == FULL and backbone.offload < fit.offload and fit.fits:
-        backbone.set_offload(fit.offload)
     if config.method == FULL and not fit.fits:
         raise UserError(refusal(fit))
-    if more or not fit.fits:
+    again, moved = fit.share > backbone.recompute, config.method == FULL and fit.offload > backbone.offload
+    if again:
+        backbone.set_recompute(fit.share)
+    if moved:
+        backbone.set_offload(fit.offload)
+    if again or moved or not fit.fits:
         yield Warned(words_of(fit, config.offload_blocks, _precision(backbone)))
 
 
