@@ -230,10 +230,11 @@ class Run:
             self.forget_state()
 
     def forget_state(self) -> None:
-        """Delete the training state, which a finished run does not need."""
+        """Delete the training state, which a finished run does not need, and what a killed process kept beside it."""
         for path in (self.state_path, self._damaged_state):
             with suppress(OSError):  # the run is finished all the same
                 path.unlink(missing_ok=True)
+        remove_leftovers(self.state_path.parent)
 
     @property
     def _damaged_state(self) -> Path:

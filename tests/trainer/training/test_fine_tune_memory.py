@@ -148,6 +148,18 @@ def test_what_a_killed_run_kept_on_disk_is_removed_by_the_next_start(tiny_backbo
     assert same(before, state_of(tiny_backbone))
 
 
+def test_a_run_that_is_killed_after_its_end_leaves_nothing_on_disk(tiny_backbone, dataset, tmp_path, whole):
+    list(train(tiny_backbone, dataset, config(), tmp_path))
+    dead = os.fork()
+    if dead == 0:
+        kept_weights.KeptWeights(kept_weights.temporary_path(tmp_path / "whole/state/x"), {"a": torch.ones(1)})
+        os._exit(0)
+    os.waitpid(dead, 0)
+    assert len(list((tmp_path / "whole/state").glob("*.tmp"))) == 1
+    assert list(train(tiny_backbone, dataset, config(), tmp_path))[-1].reused
+    assert not list((tmp_path / "whole/state").glob("*.tmp"))
+
+
 def test_a_disk_without_room_for_them_refuses_the_run_and_leaves_the_base_as_it_was(
         tiny_backbone, dataset, tmp_path, before, short_ram, monkeypatch):
     monkeypatch.setattr(kept_weights.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000}))

@@ -39,6 +39,7 @@ class KeptWeights(Mapping[str, Tensor]):
         write_hashed(path, {name: Source(weight.dtype, tuple(weight.shape), partial(self._digested, name, weight))
                             for name, weight in weights.items()}, {})
         self._file = TensorFile(path, "weights")
+        self._file.hold()
 
     def _digested(self, name: str, weight: Tensor) -> Tensor:
         weight = weight.detach().to("cpu").contiguous()
