@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -75,7 +75,7 @@ class BlocksInRam:
                 if number >= first:
                     self._hold(layer)
                 else:
-                    self._give_back(layer.weight)
+                    self._give_back(_own_weight(layer))
         self._last = None
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class BlocksInRam:
                 parameter.data = held.place
 
     @contextmanager
-    def stepped(self, parameter: nn.Parameter, state: MutableMapping[nn.Parameter, Any]) -> Iterator[Tensor]:
+    def stepped(self, parameter: nn.Parameter, state: Mapping[Tensor, Any]) -> Iterator[Tensor]:
         """The weight on the device, to be changed in place, with the optimizer's state of it there too.
 
         After the block, the weight is back in RAM, and so is what the state has for each of its numbers. Factors and
@@ -140,15 +140,16 @@ class BlocksInRam:
     # -- one layer -------------------------------------------------------------------------------------------------
 
     def _hold(self, layer: nn.Linear | nn.Conv2d) -> None:
-        if layer.weight in self._held:
+        parameter = _own_weight(layer)
+        if parameter in self._held:
             return
-        home = layer.weight.data.to(CPU)
+        home = parameter.data.to(CPU)
         if self._device.type == "cuda":
             pinned = pin(home.pin_memory)
             home = home if pinned is None else pinned
         place = torch.empty((), dtype=home.dtype, device=self._device).expand(home.shape)
-        held = self._held[layer.weight] = _Held(layer, home, place)
-        layer.weight.data = place
+        held = self._held[parameter] = _Held(layer, parameter, home, place)
+        parameter.data = place
         held.hooks = (layer.register_forward_pre_hook(partial(self._put, held)),
                       layer.register_forward_hook(partial(self._take, held), always_call=True))
 
@@ -166,10 +167,10 @@ class BlocksInRam:
             return
         held.depth += 1
         if held.depth == 1:  # a module may run inside itself
-            brought = _Brought.apply(held.layer.weight, partial(self._bring, held))
+            brought = _Brought.apply(held.parameter, partial(self._bring, held))
             held.layer.__dict__["weight"] = brought
             held.address = brought.untyped_storage().data_ptr()
-            self._out[held.address] = held.layer._parameters["weight"]  # type: ignore[assignment]
+            self._out[held.address] = held.parameter
 
     def _take(self, held: _Held, *_: object) -> None:
         if held.depth == 0:
@@ -197,7 +198,7 @@ class BlocksInRam:
         parameter = self._out.get(tensor.untyped_storage().data_ptr()) if self._out else None
         if parameter is None or tensor.dtype != parameter.dtype:
             return _Kept(tensor, tensor._version)
-        return _Weight(parameter, tensor.shape, tensor.stride(), tensor.storage_offset())
+        return _Weight(parameter, tensor.shape, tensor.stride(), int(tensor.storage_offset()))
 
     def _unpack(self, kept: _Kept | _Weight) -> Tensor:
         if isinstance(kept, _Kept):
@@ -220,6 +221,7 @@ class _Held:
     """
 
     layer: nn.Linear | nn.Conv2d
+    parameter: nn.Parameter
     home: Tensor
     place: Tensor
     hooks: tuple[Any, ...] = ()
@@ -267,6 +269,13 @@ class _Brought(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
+
+
+def _own_weight(layer: nn.Linear | nn.Conv2d) -> nn.Parameter:
+    """The parameter itself, also while the layer computes with a copy."""
+    parameter = layer._parameters["weight"]
+    assert parameter is not None, "these layers have weights"
+    return parameter
 
 
 def _move_state(state: MutableMapping[str, Any], device: torch.device, at_least: int) -> None:
