@@ -239,7 +239,8 @@ def make_plan(base: Base, config: TrainConfig, precision: str, vram: float, imag
     fits = next((found for found in _cheaper(asked, estimate, card, shape) if found.needed <= card), None)
     batch = largest_batch(fits, estimate, card) if fits else 0
     chosen = fits or asked
-    return Plan(asked, fits, batch, disk_of(asked), ram_of(shape, chosen, images),
+    moved = chosen.in_ram if config.method == FULL else 0  # a base that is not trained is in RAM already
+    return Plan(asked, fits, batch, disk_of(asked), ram_of(shape, asked, images) + moved,
                 {card.name: (step_seconds(chosen.count, card) + chosen.copies) * config.accumulation_steps
                  for card in CARDS if chosen.needed <= card.memory * GIB})
 
@@ -320,6 +321,5 @@ def ram_of(shape: Shape, estimate: Estimate, images: int) -> int:
     count = estimate.count
     snapshot = count.adapter + count.state
     if estimate.config.method == FULL:
-        # the base's own weights, kept beside those that are trained, and blocks of these
-        snapshot += count.adapter + estimate.in_ram
+        snapshot += count.adapter  # the base's own weights, kept beside those that are trained
     return PYTHON + count.weights + 2 * (shape.encoders + shape.vae) + images * (latents + captions) + snapshot

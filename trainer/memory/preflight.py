@@ -119,8 +119,7 @@ def refusal(fit: Fit) -> str:
     """Why a fine-tune is not started. What else helps a LoRA, weights in fewer bits, cannot be trained."""
     return (f"a fine-tune takes about {fit.needed / GIB:.1f} GiB in a step, although {describe_share(fit.share)} "
             f"computed again in the backward pass{in_ram_words(fit)}, and this card has no room for it. Lower "
-            "data.resolution or "
-            "data.batch_size, use optimizer adafactor and accumulation_steps 1, or train a LoRA.")
+            "data.resolution or data.batch_size, use optimizer adafactor and accumulation_steps 1, or train a LoRA.")
 
 
 def in_ram_words(fit: Fit) -> str:

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ...common.errors import UserError
@@ -91,8 +90,3 @@ def check_disk(folder: Path, size: int) -> None:
         raise UserError(f"RAM has no room for the base's own weights beside those that are trained, so they would be "
                         f"kept in {folder}, but they take {size / GIB:.1f} GiB, and the disk has {free / GIB:.1f} GiB "
                         "free. Free some of either, choose precision bf16, or train a LoRA.")
-
-
-def size_of(weights: Mapping[str, torch.Tensor]) -> int:
-    """Bytes of the file, but for its header."""
-    return sum(weight.nbytes for weight in weights.values())
