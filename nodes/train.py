@@ -330,6 +330,8 @@ def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporte
         raise UserError(found.refusal)
     if found.share > base.recompute:
         base.set_recompute(found.share)
+    if found.offload:
+        base.set_offload(found.offload)
     base.step_memory = found.memory
     reporter.forecast, reporter.peak = found.line, lambda: memory_plan.measured_peak(base)
     if found.note:

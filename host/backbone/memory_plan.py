@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from ...trainer.memory.counter import TookTooLong
-from ...trainer.memory.fit import Fit, smallest_share
+from ...trainer.memory.fit import Fit, smallest_offload, smallest_share
 from ...trainer.memory.measured import free_memory, peak_memory
 from ...trainer.memory.overwritten import keeping_overwritten
-from ...trainer.memory.plan import CONTEXT, GAPS, GIB, WORKSPACE
-from ...trainer.memory.preflight import refusal, refuse_state
+from ...trainer.memory.plan import CONTEXT, GAPS, GIB, WORKSPACE, Estimate, block_shares_of
+from ...trainer.memory.preflight import in_ram_words, refusal, refuse_state
 from ...trainer.memory.step import CPU, META, Attach, StepCount, attach_trained, count_step, let_go
 from ...trainer.models.backbone import Controls
 from ...trainer.models.out_of_memory import describe_share
@@ -161,6 +161,7 @@ class Forecast:
         line: what a step will take, and whether the card has it; "" if it could not be counted.
         note: why it could not; "" if it could.
         share: of the blocks, to be computed again in the backward pass.
+        offload: share of the blocks of a fine-tune, to be held in RAM.
         memory: bytes that a step takes beside the weights; 0 if that is not known, or not all of it is counted.
         refusal: why the training must not start; "" if it may.
     """
@@ -168,6 +169,7 @@ class Forecast:
     line: str = ""
     note: str = ""
     share: float = 0.0
+    offload: float = 0.0
     memory: int = 0
     refusal: str = ""
 
@@ -197,9 +199,12 @@ def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, s
         backbone.unload()  # counting has loaded the text encoder, whose memory would not count as free
         card = Card.of(backbone.device)
         fit = _fit(needed, card.room, least) if config.fit_memory else Fit(least, peak, peak <= card.room)
+        if config.method == FULL and config.fit_memory and fit is not UNKNOWN:
+            fit = _moved(backbone, config, fit, counts[fit.share], card.room)
         verdict = _verdict(fit, least, config)
         known = fit is not UNKNOWN and not text
         return Forecast(f"{whole}; {card.words}: {'without it, this ' if text else ''}{verdict}", share=fit.share,
+                        offload=fit.offload if fit.fits else 0.0,
                         memory=fit.needed - counts[least].weights if known else 0,
                         refusal=refused or _refusal(fit, config))
     except management.InterruptProcessingException:
@@ -252,6 +257,16 @@ def _fit(needed: Callable[[float], int], room: int, least: float) -> Fit:
         return UNKNOWN
 
 
+def _moved(backbone: HostBackbone, config: TrainConfig, fit: Fit, count: StepCount, room: int) -> Fit:
+    """With as many blocks in RAM as the card needs, if it is not enough to recompute them all."""
+    blocks = block_shares_of(backbone.network)
+
+    def needed(share: float) -> int:
+        return Estimate(config, "bf16", count, 0, fit.share, share, blocks).peak
+
+    return smallest_offload(fit, needed, room, backbone.offload)
+
+
 def _refusal(fit: Fit, config: TrainConfig) -> str:
     """A fine-tune that is known not to fit is not started. With fit_memory off, nobody asked."""
     known = fit is not UNKNOWN and config.fit_memory
@@ -266,9 +281,9 @@ def _verdict(fit: Fit, least: float, config: TrainConfig) -> str:
     if fit is UNKNOWN:
         return (f"does not fit as it is, so {describe_share(fit.share)} computed again in the backward pass, which is "
                 "slower. What a step takes then was not counted")
-    again = f"{describe_share(fit.share)} computed again in the backward pass ({_about(fit.needed)})"
+    again = f"{describe_share(fit.share)} computed again in the backward pass{in_ram_words(fit)} ({_about(fit.needed)})"
     if fit.fits:
-        return "fits" if fit.share == least else f"fits, as {again}, which is slower"
+        return "fits" if fit.share == least and not fit.offload else f"fits, as {again}, which is slower"
     if fit.share < 1:
         return "does not fit. Turn on fit_memory or gradient_checkpointing in Train Settings"
     return (f"does not fit, although {again}. ComfyUI keeps a part of the weights in RAM, which is slower; a lower "

@@ -30,12 +30,13 @@ from torch import Tensor, nn
 from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.errors import UserError
 from ...trainer.common.versions import library_versions
-from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs, dtypes_of
+from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs, OwnWeights, dtypes_of
+from ...trainer.models.blocks_in_ram import BlocksInRam
 from ...trainer.models.devices import to_device
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.families import distilled_warning, named_row
 from ...trainer.models.noise import per_row
-from ...trainer.models.own_weights import own_weights
+from ...trainer.models.own_weights import Keep, own_weights
 from ...trainer.models.prompt_memory import PromptMemory
 from ...trainer.models.recompute import Recomputation, recomputed
 from ..compat import host_version
@@ -60,6 +61,7 @@ class HostBackbone:
 
     network_prefix = "diffusion_model"
     key_style = "comfy"
+    frees_base = False  # the memory is the host's
 
     def __init__(self, model: Any, clip: Any, vae: Any, base_file: str = "") -> None:
         """`base_file`: the file that the MODEL was loaded from, if that is known; it tells families of one architecture
@@ -88,6 +90,7 @@ class HostBackbone:
         self._training = False
         self._own_type: torch.dtype | None = None  # of the network's weights while it trains its own
         self._recomputation: Recomputation | None = None
+        self._blocks: BlocksInRam | None = None
         self.step_memory = 0  # bytes that a step takes beside the weights, once they are counted
         self._drop()
 
@@ -154,8 +157,17 @@ class HostBackbone:
         self._step.close()  # what is overwritten depends on what is recomputed
         self.unload()
 
+    @property
+    def offload(self) -> float:
+        return self._blocks.share if self._blocks else 1.0
+
+    def set_offload(self, share: float) -> None:
+        self.unload()
+        if self._blocks:
+            self._blocks.set_share(share)
+
     @contextlib.contextmanager
-    def own_weights(self, dtype: torch.dtype) -> Iterator[Mapping[str, Tensor]]:
+    def own_weights(self, dtype: torch.dtype, offload: float = 0.0, keep: Keep | None = None) -> Iterator[OwnWeights]:
         shadow = self._shadows["network"]
         with _outside():
             self.unload()
@@ -167,9 +179,13 @@ class HostBackbone:
                         self.network.get_parameter(name).data.copy_(weight)
                     shadow.own(self.network, self.device, PLAIN)
                     self._own_type, self._resident = dtype, frozenset()
-                    yield {**before, **patched}
+                    self._blocks = BlocksInRam(self.network, self.device)
+                    self._blocks.set_share(offload)
+                    yield OwnWeights({**before, **patched}, self._blocks)
             finally:
-                self._own_type = None
+                if self._blocks:
+                    self._blocks.close()
+                self._own_type = self._blocks = None
                 shadow.disown()
                 self.unload()
                 shadow.release()

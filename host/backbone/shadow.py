@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...trainer.models.blocks_in_ram import takes_memory
 from ...trainer.models.recompute import is_recomputed
 
 CPU = torch.device("cpu")
@@ -123,7 +124,7 @@ class Shadow:
 def _move_all(module: nn.Module, device: torch.device) -> None:
     for tensors in (module._parameters, module._buffers):
         for tensor in tensors.values():
-            if tensor is not None and tensor.device != device:
+            if tensor is not None and tensor.device != device and takes_memory(tensor):  # else its weight stays in RAM
                 tensor.data = tensor.data.to(device)
 
 

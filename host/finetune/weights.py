@@ -9,6 +9,7 @@ import comfy.lora
 import torch
 from torch import Tensor, nn
 
+from ...trainer.models.blocks_in_ram import takes_memory
 from ...trainer.models.own_weights import check_trainable
 from ...trainer.training.trained.model_file import save_model
 from ..backbone.loras import apply_lora
@@ -33,8 +34,8 @@ def _patched(model: Any, key: str) -> Tensor:
 
 
 def size_of(network: nn.Module) -> int:
-    """Bytes of its weights."""
-    return sum(parameter.nbytes for parameter in network.parameters())
+    """Bytes of its weights, but for those that stay in RAM."""
+    return sum(parameter.nbytes for parameter in network.parameters() if takes_memory(parameter))
 
 
 def save_fine_tuned(model: Any, difference: Path, path: Path) -> None:

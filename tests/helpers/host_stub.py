@@ -68,7 +68,7 @@ def adapter(sandbox, monkeypatch):
     plan = stand_in(
         monkeypatch, "memory_plan", measured_peak=lambda base: None,
         forecast_memory=lambda base, config, caption, controls=None: SimpleNamespace(
-            line="about 0.1 GiB", note="", share=0.0, memory=0, refusal=""))
+            line="about 0.1 GiB", note="", share=0.0, offload=0.0, memory=0, refusal=""))
     return SimpleNamespace(calls=calls, backbone=sandbox, model=model, memory_plan=plan)
 
 

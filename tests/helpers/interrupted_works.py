@@ -19,6 +19,7 @@ from lora_bootstrap.trainer.common.files import atomic_write
 from lora_bootstrap.trainer.common.revisions import save_change
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 from lora_bootstrap.trainer.datasets.kohya_folder import save_dataset
+from lora_bootstrap.trainer.models.own_weights import own_weights
 from lora_bootstrap.trainer.stacks.blocks import filter_lora
 from lora_bootstrap.trainer.stacks.known_strengths import FILE, KnownLora, MeasuredPair, remember
 from lora_bootstrap.trainer.stacks.merge import MergeSettings
@@ -30,6 +31,7 @@ from lora_bootstrap.trainer.tagging.hand_edits import HandEdits
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.loop import train
 from lora_bootstrap.trainer.training.runs import open_run
+from lora_bootstrap.trainer.training.trained.kept_weights import kept_in
 
 from .drawings import draw_once
 from .drawn_sweep import AKANE, draw_cell, draw_sweep, write_run
@@ -183,6 +185,24 @@ def _register(folder: Path) -> None:
         run.mark_finished(5, False)
 
 
+def _tune(folder: Path) -> None:
+    """A fine-tune that keeps the weights of before on disk, and records what it gives back."""
+    run = open_run(folder / "loras", TrainConfig(name="tuned", steps=5), "key")
+    if run.finished:
+        run.forget_state()
+        return
+    torch.manual_seed(0)
+    network = torch.nn.Linear(64, 64)
+    with run.locked():
+        with (kept_in(run.folder / "state") as keep,
+              own_weights(network, torch.device("cpu"), torch.bfloat16, keep) as before):
+            network.weight.data += 1
+            difference = network.weight.detach().float() - before["weight"]
+            atomic_write(run.final_path, save({"difference": difference}))
+        atomic_write(run.folder / "given-back.safetensors", save({"weight": network.weight.detach()}))
+        run.mark_finished(5, False)
+
+
 TRAINING = TrainConfig(name="tiny", steps=4, state_every=1, state_minutes=0, save_every=2).replace(**{
     "adapter.rank": 2, "adapter.alpha": 2, "data.resolution": 32, "data.batch_size": 2, "data.trigger": "zqx",
     "optimizer.learning_rate": 1e-2})
@@ -212,5 +232,6 @@ WORKS = (
     Work("crops", _picture, _crops, own=("picture.png",)),
     Work("crops over images of one's own", _own_images, _crops_of_own, own=("picture.png", "akane/crops/*")),
     Work("register of a run", _nothing, _register),
+    Work("weights of before on disk", _nothing, _tune),
 )
 SLOW_WORKS = (Work("training", _ready_to_train, _train, own=("data/*",)),)

@@ -151,7 +151,7 @@ def test_a_device_that_measures_nothing_gets_no_figure(adapter, host):
 
 def test_a_training_goes_on_with_a_note_when_its_memory_cannot_be_counted(adapter, host):
     adapter.memory_plan.forecast_memory = lambda *args, **kwargs: SimpleNamespace(
-        line="", note="not counted", share=0.0, memory=0, refusal="")
+        line="", note="not counted", share=0.0, offload=0.0, memory=0, refusal="")
     out = node()
     assert out.ui["lora_bootstrap"][0]["notes"] == ["not counted"] and out[2].finished
 

@@ -28,15 +28,17 @@ from ..models.backbone import (
     Controls,
     LoadedLora,
     NetworkInputs,
+    OwnWeights,
     Rows,
     dtypes_of,
 )
+from ..models.blocks_in_ram import BlocksInRam
 from ..models.devices import to_device
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
 from ..models.out_of_memory import is_out_of_memory, release_memory
-from ..models.own_weights import own_weights
+from ..models.own_weights import Keep, own_weights
 from ..models.prompt_memory import PromptMemory
 from ..models.recompute import Recomputation, recomputed
 from ..training.adapters import use_lora
@@ -45,7 +47,7 @@ from ..training.tuners.injection import adapted_modules, remove_adapters
 from .given_base import AS_LOADED, SANDBOX, find_given_base
 from .held import HeldWeights, check_precision
 from .known_hashes import known_hash
-from .places import NETWORK, Places
+from .places import CPU, NETWORK, Places
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class DiffusersBackbone:
 
     network_prefix = "unet"
     key_style = "kohya"
+    frees_base = True
 
     def __init__(self, pipeline: Any, family: Family, fingerprint: str, held: HeldWeights | None = None,
                  home: torch.device | None = None) -> None:
@@ -87,6 +90,7 @@ class DiffusersBackbone:
         self._held = held or HeldWeights(self.network)
         self.precision = self._held.precision
         self._recomputations: list[Recomputation] = []
+        self._blocks: BlocksInRam | None = None  # while the network trains weights of its own
         self._prompts: PromptMemory[dict[str, Tensor]] = PromptMemory()
         self._text_parameters = _parameter_names(self.text_network)
 
@@ -142,17 +146,32 @@ class DiffusersBackbone:
             part.set_share(share)
         release_memory()
 
+    @property
+    def offload(self) -> float:
+        return self._blocks.share if self._blocks else 1.0
+
+    def set_offload(self, share: float) -> None:
+        if self._blocks:
+            self._blocks.set_share(share)
+        release_memory()
+
     @contextlib.contextmanager
-    def own_weights(self, dtype: torch.dtype) -> Iterator[Mapping[str, Tensor]]:
+    def own_weights(self, dtype: torch.dtype, offload: float = 0.0, keep: Keep | None = None) -> Iterator[OwnWeights]:
         if self.precision != AS_LOADED:
             raise UserError(f"the base's weights are held in {self.precision}, in which they cannot be trained. Leave "
                             "--base-precision at auto, or train a LoRA.")
         self.places.rest(NETWORK)
         cast = self.network.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
         try:
-            with own_weights(self.network, self.device, dtype) as before:
-                self.places.bring(NETWORK)
-                yield before
+            with own_weights(self.network, CPU if offload else self.device, dtype, keep) as before:
+                self._blocks = BlocksInRam(self.network, self.device)
+                try:
+                    self._blocks.set_share(offload)
+                    self.places.bring(NETWORK)
+                    yield OwnWeights(before, self._blocks)
+                finally:
+                    self._blocks.close()
+                    self._blocks = None
         finally:
             cast.remove()
             self.places.rest(NETWORK)

@@ -20,6 +20,7 @@ TRAINABLE = ("fp32", "bf16")
 OFFLOADED = {"comfyui": "ComfyUI keeps weights in RAM by itself as the card needs it",
              "command-line": "hold blocks in RAM with --set offload_blocks={share:g}"}
 """How the weights of blocks come to be in RAM, by place."""
+OFFLOADED_FULL = "with fit_memory on, as it is by default, a fine-tune moves blocks to RAM by itself"
 FEW = 10
 """Images that are assumed where the preset is the same for every set."""
 
@@ -77,7 +78,7 @@ def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]
     if trained and not trains_text:
         notes.append("without the text encoder, which the preset trains too")
     if plan.fits and plan.fits.offload:
-        notes.append(OFFLOADED[options.place].format(share=plan.fits.offload))
+        notes.append(OFFLOADED_FULL if full else OFFLOADED[options.place].format(share=plan.fits.offload))
     for line in plan_lines(base.shape.title, plan, options.vram, options.place, notes):
         console.say(line)
     return plan_facts(base.shape.title, plan, options.vram)
@@ -134,7 +135,8 @@ def plan_lines(title: str, plan: Any, vram: float, place: str, notes: Sequence[s
               f"{config.steps} steps" for name, seconds in plan.seconds.items()]
     lines.append(f"disk         about {gib(plan.disk)} for {'the differences' if full else 'LoRA files'} and training "
                  "state")
-    lines.append(f"RAM          about {gib(plan.ram)}{', with the base as it was' if full else ''}")
+    kept = f", with the base as it was ({gib(count.adapter)}, on disk where RAM is short)" if full else ""
+    lines.append(f"RAM          about {gib(plan.ram)}{kept}")
     lines.append(f"These are predictions, counted for {place}; docs/memory.md says how well they do.")
     return lines
 
@@ -151,8 +153,8 @@ def trained_words(config: Any, count: Any) -> str:
 def verdict(plan: Any, vram: float) -> str:
     """Whether and how the training fits a card with `vram` GB."""
     if plan.fits is None and plan.asked.config.method == FULL:
-        return (f"does not fit {vram:g} GB, even with gradient checkpointing and weights in bf16: lower --resolution "
-                "or --batch, or train a LoRA")
+        return (f"does not fit {vram:g} GB, even with gradient checkpointing, weights in bf16 and all blocks in RAM: "
+                "lower --resolution or --batch, or train a LoRA")
     if plan.fits is None:
         return (f"does not fit {vram:g} GB, even with gradient checkpointing, fp8 base and all blocks in RAM: lower "
                 "--resolution or --batch")
@@ -176,7 +178,8 @@ def estimate_facts(estimate: Any) -> dict[str, Any]:
         "resolution": config.data.resolution, "batch": config.data.batch_size, "rank": config.adapter.rank,
         "layers": config.adapter.layers, "optimizer": config.optimizer.name, "precision": estimate.precision,
         "checkpointing": config.gradient_checkpointing, "recompute": estimate.recompute, "offload": estimate.offload,
-        "in_ram": estimate.in_ram, "weights": count.weights, "adapter": count.adapter,
+        "in_ram": estimate.in_ram, "blocks_in_ram": estimate.blocks_in_ram, "blocks": len(estimate.blocks),
+        "weights": count.weights, "adapter": count.adapter,
         "optimizer_state": count.state, "activations": count.activations, "resident": estimate.resident,
         "peak": estimate.peak, "needed": estimate.needed, "modules": count.modules, "parameters": count.parameters,
         "operations": count.operations,

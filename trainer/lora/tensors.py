@@ -67,6 +67,10 @@ class TensorFile:
     def _file(self) -> BinaryIO:
         return open(self.path, "rb")  # noqa: SIM115
 
+    def hold(self) -> None:
+        """Open the file now rather than when it is first read, so that it can be read even if it is deleted."""
+        self._file.tell()
+
     def read(self, key: str) -> Tensor:
         """The tensor, in its own memory. Raises UserError if its type is not one of DTYPES or it cannot be read."""
         tensor = torch.empty(self.shapes[key], dtype=self.torch_type(key))

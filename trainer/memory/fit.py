@@ -1,10 +1,10 @@
-"""The smallest share of a network's blocks that must be recomputed so that a training step fits a card."""
+"""The smallest share of a network's blocks that must be recomputed, or be in RAM, so that a step fits a card."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .counter import TookTooLong
 
@@ -21,11 +21,13 @@ class Fit:
         share: of the blocks to recompute: the smallest that fits, or 1.
         needed: bytes that a step takes then.
         fits: whether that is no more than there is.
+        offload: share of the blocks that a fine-tune holds in RAM for it.
     """
 
     share: float
     needed: int
     fits: bool
+    offload: float = 0.0
 
 
 def smallest_share(needed: Needed, room: int, from_share: float = 0.0) -> Fit:
@@ -57,6 +59,21 @@ def smallest_share(needed: Needed, room: int, from_share: float = 0.0) -> Fit:
             return Fit(share, found, True)
         least, from_share = found, share
     return Fit(1.0, most, True)
+
+
+def smallest_offload(fit: Fit, needed: Needed, room: int, from_share: float) -> Fit:
+    """`fit`, if it fits, else with the smallest share of blocks in RAM, in twentieths, with which it does; all of them
+    if none does.
+
+    Args:
+        needed: share of the blocks that are in RAM → bytes that a step takes.
+        from_share: which is in RAM already.
+    """
+    if fit.fits:
+        return replace(fit, offload=from_share)
+    shares = sorted({max(number / STEPS, from_share) for number in range(1, STEPS + 1)})
+    share = next((share for share in shares if needed(share) <= room), 1.0)
+    return replace(fit, needed=needed(share), fits=needed(share) <= room, offload=share)
 
 
 def _next_share(before: float, wanted: float) -> float:

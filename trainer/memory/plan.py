@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import torch
+from torch import nn
 
+from ..models.blocks_in_ram import movable_layers
 from ..training.config import AUTO_PRECISION, FULL, TrainConfig
+from ..training.optimizers import OPTIMIZERS
 from .bases import Base
 from .cache import cached
 from .cards import CARDS, GIB, step_seconds
@@ -50,7 +53,7 @@ class Estimate:
         count: as counted.
         resident: what text encoders take that are trained too.
         recompute: share of the blocks that are computed again in the backward pass.
-        offload: share of the blocks whose weights are in RAM.
+        offload: share of the blocks whose weights, and in a fine-tune the optimizer's state of them, are in RAM.
         blocks: share of `count.movable` in each block, in the network's order; without it, blocks count as alike.
     """
 
@@ -64,11 +67,36 @@ class Estimate:
 
     @property
     def in_ram(self) -> int:
-        """Weights of the network that are not on the card, but for the layer in use and the one before it. The last
-        blocks are taken, as `HeldWeights.offload` does."""
-        first = len(self.blocks) - math.ceil(self.offload * len(self.blocks))
-        share = sum(self.blocks[first:]) if self.blocks else self.offload
-        return max(round(share * self.count.movable) - 4 * self.count.widest, 0) if self.offload else 0
+        """Weights of the network that are not on the card, but for what is in use. The last blocks are taken, as
+        `HeldWeights.offload` and `BlocksInRam` do."""
+        if not self.offload:
+            return 0
+        share = sum(self.blocks[len(self.blocks) - self.blocks_in_ram :]) if self.blocks else self.offload
+        moved = self.count.movable + (self._movable_state if self.config.method == FULL else 0)
+        return max(round(share * moved) - self._in_use, 0)
+
+    @property
+    def blocks_in_ram(self) -> int:
+        """Number of the blocks in RAM, where it is known which there are."""
+        return math.ceil(self.offload * len(self.blocks))
+
+    @property
+    def _in_use(self) -> int:
+        """Of what is in RAM, bytes that are on the card at a time: the layer in use and the one before it, and in a
+        fine-tune all layers of a block that is recomputed, and the state of a layer."""
+        if self.config.method != FULL:
+            return 4 * self.count.widest
+        count = self.count
+        layer = count.widest * (count.adapter + self._movable_state) // max(count.parameters, 1)
+        again = max(self.blocks, default=0.0) if self.recompute + self.offload > 1 else 0.0
+        return 2 * layer + round(again * count.movable)
+
+    @property
+    def _movable_state(self) -> int:
+        """Bytes of the optimizer's state of the layers that can be in RAM. Factors are few, and stay on the card."""
+        count = self.count
+        factored = OPTIMIZERS[self.config.optimizer.name].factored
+        return 0 if factored else round(count.state * count.movable / max(count.adapter, 1))
 
     @property
     def peak(self) -> int:
@@ -82,15 +110,19 @@ class Estimate:
 
     @property
     def copies(self) -> float:
-        """Seconds for copying weights from RAM: for the forward and the backward pass, and for what is recomputed."""
-        return (2 + self.recompute) * self.in_ram / PCIE
+        """Seconds for copying weights from RAM: for the forward and the backward pass, and for what is recomputed; in a
+        fine-tune also back."""
+        return (2 + self.recompute + (self.config.method == FULL)) * self.in_ram / PCIE
 
     @property
     def words(self) -> str:
         """The setting in words: "gradient checkpointing for 35% of the blocks and bf16 base"."""
         share = "" if self.recompute == 1 else f" for {self.recompute:.0%} of the blocks"
+        moved = f"{self.offload:.0%} of the blocks in RAM"
+        if self.config.method == FULL:
+            moved = f"{self.blocks_in_ram} of {len(self.blocks)} blocks in RAM ({self.in_ram / GIB:.1f} GiB)"
         return " and ".join((*([f"gradient checkpointing{share}"] if self.recompute else []), f"{self.precision} base",
-                             *([f"{self.offload:.0%} of the blocks in RAM"] if self.offload else [])))
+                             *([moved] if self.offload else [])))
 
 
 @dataclass(frozen=True)
@@ -128,7 +160,7 @@ def count_published(shape: Shape, config: TrainConfig, precision: str, recompute
     config = config.replace(precision="fp32" if trained == "fp32" else "bf16")
     question = {"shape": [shape.kind, dict(shape.settings), shape.tokens, shape.width, shape.pooled], "base": precision,
                 "config": {name: config.to_dict()[name] for name in ("adapter", "precision")}, "recompute": recompute,
-                **({"method": FULL, "batches": config.accumulation_steps} if config.method == FULL else {}),
+                **({"method": FULL, "batches": config.accumulation_steps, "moved": 1} if config.method == FULL else {}),
                 **({"preservation": config.preservation.every} if config.preservation.weight else {}),
                 **({"average": True} if config.optimizer.ema_decay else {}),
                 "side": config.data.resolution, "batch": config.data.batch_size, "optimizer": config.optimizer.name}
@@ -170,7 +202,15 @@ def _block_shares(kind: str, settings: str) -> tuple[float, ...]:
     import diffusers
 
     with torch.device("meta"):
-        sizes = movable_by_block(getattr(diffusers, kind)(**json.loads(settings)).requires_grad_(False))
+        return _shares(movable_by_block(getattr(diffusers, kind)(**json.loads(settings)).requires_grad_(False)))
+
+
+def block_shares_of(network: nn.Module) -> tuple[float, ...]:
+    """As `block_shares`, of a network that trains its own weights."""
+    return _shares([sum(layer.weight.numel() for layer in layers) for layers in movable_layers(network)])
+
+
+def _shares(sizes: Sequence[int]) -> tuple[float, ...]:
     return tuple(size / max(sum(sizes), 1) for size in sizes)
 
 
@@ -199,7 +239,8 @@ def make_plan(base: Base, config: TrainConfig, precision: str, vram: float, imag
     fits = next((found for found in _cheaper(asked, estimate, card, shape) if found.needed <= card), None)
     batch = largest_batch(fits, estimate, card) if fits else 0
     chosen = fits or asked
-    return Plan(asked, fits, batch, disk_of(asked), ram_of(shape, asked, images),
+    moved = chosen.in_ram if config.method == FULL else 0  # a base that is not trained is in RAM already
+    return Plan(asked, fits, batch, disk_of(asked), ram_of(shape, asked, images) + moved,
                 {card.name: (step_seconds(chosen.count, card) + chosen.copies) * config.accumulation_steps
                  for card in CARDS if chosen.needed <= card.memory * GIB})
 
@@ -219,8 +260,6 @@ def _cheaper(asked: Estimate, estimate: Estimator, card: int, shape: Shape) -> I
     for precision in (halved, *([] if halved in PACKED or full else ["fp8"])):
         last = _recomputed(asked.config, precision, asked.recompute, estimate, card)
         yield last
-    if full:
-        return  # what is trained is neither packed nor in RAM
     yield _offloaded(replace(last, blocks=block_shares(shape)), card)
 
 

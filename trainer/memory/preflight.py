@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from ..training.events import RunStarted
 from ..training.runs import settle_precision
 from ..training.trained.network import TYPES
 from .bases import find_shape
-from .fit import Fit, smallest_share
+from .fit import Fit, smallest_offload, smallest_share
 from .measured import free_memory
 from .plan import GAPS, GIB, PACKED, Estimate, block_shares, count_published
 from .step import state_bytes, stepped_shape
@@ -56,18 +57,21 @@ def _fit(backbone: Backbone, config: TrainConfig) -> Events:
     yield Progress(COUNTING, 1, 1)
     if fit is None:
         return
-    more = fit.share > backbone.recompute
-    if more:
-        backbone.set_recompute(fit.share)
     if config.method == FULL and not fit.fits:
         raise UserError(refusal(fit))
-    if more or not fit.fits:
+    again, moved = fit.share > backbone.recompute, config.method == FULL and fit.offload > backbone.offload
+    if again:
+        backbone.set_recompute(fit.share)
+    if moved:
+        backbone.set_offload(fit.offload)
+    if again or moved or not fit.fits:
         yield Warned(words_of(fit, config.offload_blocks, _precision(backbone)))
 
 
 def fit_to_card(backbone: Backbone, config: TrainConfig, room: int) -> Fit:
     """The smallest share of the network's blocks to recompute so that a step fits in `room` bytes beside nothing else,
-    but for text encoders that are trained too.
+    but for text encoders that are trained too; in a fine-tune for which that is not enough, also the smallest share to
+    hold in RAM.
 
     Raises ValueError if the network's class is not known, TookTooLong, and whatever counting raises.
     """
@@ -75,17 +79,19 @@ def fit_to_card(backbone: Backbone, config: TrainConfig, room: int) -> Fit:
     shape = find_shape({**network.config, "_class_name": type(network).__name__}, "", "", "")
     if shape is None:
         raise ValueError(f"{type(network).__name__} cannot be counted")
-    precision, offload = _precision(backbone), config.offload_blocks
+    precision, full = _precision(backbone), config.method == FULL
+    offload = backbone.offload if full else config.offload_blocks
     config = settle_precision(config, backbone)
     encoders: Any = backbone.text_network if config.adapter.text_encoder else None
     text = count_encoders(map(Clip.of, encoders.values()), shape, config) if encoders else 0
-    blocks = block_shares(shape) if offload else ()
+    blocks = block_shares(shape) if offload or full else ()
 
-    def needed(share: float) -> int:
+    def needed(share: float, in_ram: float = offload) -> int:
         count = count_published(shape, config, precision, share, SECONDS)
-        return Estimate(config, precision, count, text, share, offload, blocks).peak
+        return Estimate(config, precision, count, text, share, in_ram, blocks).peak
 
-    return smallest_share(needed, room, backbone.recompute)
+    fit = smallest_share(needed, room, backbone.recompute)
+    return smallest_offload(fit, partial(needed, fit.share), room, offload) if full else fit
 
 
 def _precision(backbone: Any) -> str:
@@ -110,15 +116,21 @@ def refuse_state(backbone: Backbone, config: TrainConfig) -> str:
 
 
 def refusal(fit: Fit) -> str:
-    """Why a fine-tune is not started. What helps a LoRA, weights in RAM or in fewer bits, cannot be trained."""
+    """Why a fine-tune is not started. What else helps a LoRA, weights in fewer bits, cannot be trained."""
     return (f"a fine-tune takes about {fit.needed / GIB:.1f} GiB in a step, although {describe_share(fit.share)} "
-            "computed again in the backward pass, and this card has no room for it. Lower data.resolution or "
-            "data.batch_size, use optimizer adafactor and accumulation_steps 1, or train a LoRA.")
+            f"computed again in the backward pass{in_ram_words(fit)}, and this card has no room for it. Lower "
+            "data.resolution or data.batch_size, use optimizer adafactor and accumulation_steps 1, or train a LoRA.")
+
+
+def in_ram_words(fit: Fit) -> str:
+    """What a fine-tune holds in RAM, as the end of what is done to the blocks; "" if that is nothing."""
+    return f" and {describe_share(fit.offload)} held in RAM" if fit.offload else ""
 
 
 def words_of(fit: Fit, offload: float = 0.0, precision: str = "bf16") -> str:
     """What was chosen, and why. What is set already is not advised: all blocks in RAM, or a base in fewer bits."""
-    again = f"{describe_share(fit.share)} computed again in the backward pass (about {fit.needed / GIB:.1f} GiB)"
+    again = (f"{describe_share(fit.share)} computed again in the backward pass{in_ram_words(fit)} "
+             f"(about {fit.needed / GIB:.1f} GiB)")
     if fit.fits:
         return f"a step fits this card, as {again}, which is slower."
     remedies = [*(["set offload_blocks to 1"] if offload < 1 else []),

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..models.blocks_in_ram import movable_layers
 from ..models.families import Family
 from ..models.noise import NoiseSchedule, per_row
 from ..models.precision import autocast
@@ -66,7 +67,8 @@ class StepCount:
         modules, parameters: of the LoRA.
         operations, traffic, kernels: of a forward and a backward pass; see counter.Work.
         widest: weights of the largest layer, by number.
-        movable: weights of the layers inside the blocks, in bytes: what can be held in RAM or in fewer bits.
+        movable: weights of the layers inside the blocks, in bytes: what can be held in RAM or, unless they are trained,
+            in fewer bits.
         kept: held between the forward and the backward pass beyond what was there before.
     """
 
@@ -206,7 +208,7 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
     return StepCount(
         weights=weights, adapter=adapter, state=state, peak=counter.peak, modules=len(parameters) // 2,
         parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), kept=kept,
-        movable=_movable(network), **vars(counter.work))
+        movable=_movable(network, config), **vars(counter.work))
 
 
 def stepped_shape(parameter: Tensor, config: TrainConfig) -> torch.Size:
@@ -226,7 +228,9 @@ def _widest(network: nn.Module) -> int:
     return max((layer.weight.numel() for layer in layers), default=0)
 
 
-def _movable(network: nn.Module) -> int:
+def _movable(network: nn.Module, config: TrainConfig) -> int:
+    if config.method == FULL:
+        return sum(_size(layer.weight) for layers in movable_layers(network) for layer in layers)
     return sum(movable_by_block(network))
 
 

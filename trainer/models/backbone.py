@@ -16,8 +16,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from .blocks_in_ram import BlocksInRam
 from .families import Family
 from .noise import NoiseSchedule
+from .own_weights import Keep
 
 Rows = Tensor | tuple[Tensor | None, ...]
 """One tensor [B, ...], or B tensors [1, ...] if the rows' shapes differ (captions of different lengths); None for a row
@@ -141,6 +143,19 @@ class NetworkInputs:
     given: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class OwnWeights:
+    """A network that trains weights of its own.
+
+    Attributes:
+        before: the weights that it had, by name.
+        blocks: those of its weights that are in RAM.
+    """
+
+    before: Mapping[str, Tensor]
+    blocks: BlocksInRam
+
+
 @runtime_checkable
 class Backbone(Protocol):
     """A latent text-to-image model that can be trained.
@@ -159,6 +174,9 @@ class Backbone(Protocol):
         encoding: what else decides, if only in its last bits, what the VAE and the text encoders make: the versions of
             the host and its libraries, their dtypes and devices. It counts in the keys of caches, not in those of runs.
         recompute: share of the network's blocks that are computed again in the backward pass; see `training`.
+        offload: share of the blocks that are in RAM while the network trains weights of its own; 1 where no more of
+            them can be.
+        frees_base: whether the memory of the weights of before can be freed while the network trains its own.
     """
 
     network_prefix: str
@@ -192,6 +210,12 @@ class Backbone(Protocol):
     @property
     def recompute(self) -> float: ...
 
+    @property
+    def offload(self) -> float: ...
+
+    @property
+    def frees_base(self) -> bool: ...
+
     def training(self, recompute: float = 0.0, offload: float = 0.0) -> AbstractContextManager[None]:
         """Puts the model into the state that training needs; leaving restores the state before.
 
@@ -205,9 +229,18 @@ class Backbone(Protocol):
         """In training: set the share of blocks to compute again from the next step on. Also gives back to the device
         whatever memory nothing uses any more."""
 
-    def own_weights(self, dtype: torch.dtype) -> AbstractContextManager[Mapping[str, Tensor]]:
+    def set_offload(self, share: float) -> None:
+        """While the network trains weights of its own: set the share of blocks in RAM from the next step on. Also gives
+        back to the device whatever memory nothing uses any more."""
+
+    def own_weights(self, dtype: torch.dtype, offload: float = 0.0, keep: Keep | None = None
+                    ) -> AbstractContextManager[OwnWeights]:
         """In training: give the network weights of its own in `dtype` on its device while the block lasts, all for
-        training; after it the network is as before. Yields the weights of before by name, which stay in RAM.
+        training; after it the network is as before.
+
+        Args:
+            offload: share of the blocks whose weights are in RAM and are copied to the device at each use.
+            keep: where the weights of before are kept; None: in RAM. Only with `frees_base`.
 
         Raises UserError if they are not plain numbers of 16 or 32 bits, or are held otherwise than they compute.
         """

@@ -22,14 +22,27 @@ def check_trainable(name: str, weight: Tensor) -> None:
                         "Load the model without quantisation, or train a LoRA.")
 
 
+Keep = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Weights by name → the same weights, kept somewhere else. Each of them is read from there at every use."""
+
+
 @contextmanager
-def own_weights(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Iterator[Mapping[str, Tensor]]:
+def own_weights(network: nn.Module, device: torch.device, dtype: torch.dtype, keep: Keep | None = None
+                ) -> Iterator[Mapping[str, Tensor]]:
     """Give the network's parameters new memory on `device`, in `dtype`, while the block lasts. Yields its weights of
-    before by name, wherever they are; after the block, the network has them back, untouched."""
+    before by name, wherever they are; after the block, the network has them back, untouched.
+
+    Args:
+        keep: where the weights of before are kept, so that the memory that they have is free meanwhile. The network
+            then gets them back in other memory on the same devices.
+    """
     parameters = dict(network.named_parameters())
     for name, parameter in parameters.items():
         check_trainable(name, parameter)
-    before = {name: parameter.data for name, parameter in parameters.items()}
+    places = {name: parameter.device for name, parameter in parameters.items()}
+    before: Mapping[str, Tensor] = {name: parameter.data for name, parameter in parameters.items()}
+    if keep is not None:
+        before = keep(before)
     try:
         for parameter in parameters.values():
             parameter.data = parameter.data.to(device, dtype, copy=True)
@@ -38,7 +51,7 @@ def own_weights(network: nn.Module, device: torch.device, dtype: torch.dtype) ->
         for name, parameter in parameters.items():
             parameter.grad = None
             parameter.requires_grad_(False)
-            parameter.data = before[name]
+            parameter.data = before[name].to(places[name])
 
 
 @contextmanager

@@ -172,8 +172,8 @@ class TrainConfig:
     """Without gradient_checkpointing: recompute just enough blocks in the backward pass for a step to fit the card,
     counted before the first step, and more if memory runs out in a step."""
     offload_blocks: float = 0.0
-    """Share of the blocks whose weights are in RAM and are copied to the card at each use. In ComfyUI it has no effect:
-    ComfyUI does this by itself."""
+    """Share of the blocks whose weights are in RAM and are copied to the card at each use. For a LoRA it has no effect
+    in ComfyUI, which does this by itself. In a fine-tune, fit_memory raises it as the card needs it."""
     beside_chance: float = 1.0
     """Chance of a step to be trained with the LoRAs that the run is given beside its own; without any, no effect."""
     preservation: PreservationConfig = field(default_factory=PreservationConfig)
@@ -216,8 +216,6 @@ class TrainConfig:
         for name in ("max_norm", "ema_decay"):
             check(getattr(self.optimizer, name) == 0, name, getattr(self.optimizer, name),
                   "0 in a fine-tune: it is for the weights of a LoRA")
-        check(self.offload_blocks == 0, "offload_blocks", self.offload_blocks,
-              "0 in a fine-tune: weights that are trained stay on the card")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, ready for JSON."""

@@ -39,7 +39,7 @@ from ..proofs.same_text import prove_same_text
 from ..proofs.saved_file import unproved
 from ..stacks.stack import StackEntry
 from . import checkpoint, runs
-from .config import TrainConfig
+from .config import FULL, TrainConfig
 from .epochs import set_epochs
 from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
 from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
@@ -118,7 +118,10 @@ def train(
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
     recompute = 1.0 if config.gradient_checkpointing else run.recomputed if config.fit_memory else 0.0
-    with run.locked(), backbone.training(recompute, config.offload_blocks):
+    full = config.method == FULL  # its blocks are moved once it has weights of its own
+    if full and config.fit_memory:
+        config = config.replace(offload_blocks=max(config.offload_blocks, run.offloaded))
+    with run.locked(), backbone.training(recompute, 0.0 if full else config.offload_blocks):
         record_images(run.folder, dataset.concat(regularising), validation)
         session = _Session(backbone, dataset, validation, config, run, regularising, beside)
         with contextlib.closing(session):
@@ -133,7 +136,7 @@ class _Session:
                  run: runs.Run, regularisation: Dataset, beside: Sequence[StackEntry]) -> None:
         self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
         self.regularisation = regularisation
-        self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed)
+        self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed, run.save_offloaded)
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
         self.notes = (*cautions_of(backbone, config), *regularisation_notes(regularisation, config.data.trigger))
@@ -156,7 +159,8 @@ class _Session:
             self.preservation = Preservation(self)
             self._frozen = FrozenLoras(backbone, beside, config)
             self.notes += self._frozen.notes
-            self._trained = METHODS[config.method](backbone, config, self._cannot_undo)
+            self._trained = METHODS[config.method](backbone, config, run.folder, self._cannot_undo)
+            self.notes += tuple(self._trained.notes)
             self.averages = Averages(self._trained.parameters, config.optimizer)
             self.step = self._resume()
             run.truncate_metrics(self.step)
@@ -204,6 +208,8 @@ class _Session:
         yield from self._prepare()
         if self.config.fit_memory and self.backbone.recompute > self.run.recomputed:  # counted since RunStarted
             self.run.save_recomputed(self.backbone.recompute)
+        if self.config.fit_memory and self.config.method == FULL and self.backbone.offload > self.run.offloaded:
+            self.run.save_offloaded(self.backbone.offload)
         try:
             yield from self._prove_same_text()
             self._compile()

@@ -41,8 +41,8 @@ from .config import AUTO_PRECISION, FULL, LORA, TrainConfig
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
-"""What run.json holds; later versions added the stem of its LoRA files, the proofs, and what share of the blocks is
-recomputed for want of memory."""
+"""What run.json holds; later versions added the stem of its LoRA files, the proofs, and what shares of the blocks are
+recomputed, and in RAM, for want of memory."""
 COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "data.edit_form", "fit_memory",
             "offload_blocks")
 """Settings that change neither the weights, up to rounding, nor what the run folder will hold. Epochs are counted in
@@ -198,13 +198,26 @@ class Run:
     @property
     def recomputed(self) -> float:
         """Share of the blocks that are recomputed for want of memory; 0 if there was enough."""
-        share = self.facts.get("recomputed")
+        return self._share("recomputed")
+
+    @property
+    def offloaded(self) -> float:
+        """Share of the blocks that a fine-tune holds in RAM for want of memory; 0 if there was enough."""
+        return self._share("offloaded")
+
+    def _share(self, name: str) -> float:
+        share = self.facts.get(name)
         return float(share) if isinstance(share, (int, float)) and 0 <= share <= 1 else 0.0
 
     def save_recomputed(self, share: float) -> None:
         """Record in run.json that memory needs this share, so that a resumed run begins with it: another share may
         round gradients otherwise."""
         self.facts["recomputed"] = share
+        write_json(self.folder / "run.json", self.facts)
+
+    def save_offloaded(self, share: float) -> None:
+        """Record in run.json that memory needs this share in RAM, so that a resumed run begins with it."""
+        self.facts["offloaded"] = share
         write_json(self.folder / "run.json", self.facts)
 
     def mark_finished(self, step: int, stopped: bool) -> None:
@@ -217,10 +230,11 @@ class Run:
             self.forget_state()
 
     def forget_state(self) -> None:
-        """Delete the training state, which a finished run does not need."""
+        """Delete the training state, which a finished run does not need, and what a killed process kept beside it."""
         for path in (self.state_path, self._damaged_state):
             with suppress(OSError):  # the run is finished all the same
                 path.unlink(missing_ok=True)
+        remove_leftovers(self.state_path.parent)
 
     @property
     def _damaged_state(self) -> Path:

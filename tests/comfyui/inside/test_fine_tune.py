@@ -8,8 +8,9 @@ from unchanged import facts
 
 from lora_bootstrap.host.backbone.loras import apply_lora
 from lora_bootstrap.host.backbone.memory_plan import count_training
-from lora_bootstrap.host.finetune.weights import patched_weights, save_fine_tuned
+from lora_bootstrap.host.finetune.weights import patched_weights, save_fine_tuned, size_of
 from lora_bootstrap.trainer.models.backbone import Backbone
+from lora_bootstrap.trainer.models.blocks_in_ram import takes_memory
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import Previewed, Proved, StepDone
 from lora_bootstrap.trainer.training.loop import train
@@ -52,14 +53,21 @@ def test_the_hosts_model_is_bit_identical_after_a_fine_tune_that_proves_its_file
     assert not any(p.requires_grad for p in backbone.network.parameters())
 
 
-def test_a_fine_tune_that_was_cancelled_in_the_host_ends_with_the_same_bits(dataset, tmp_path):
+def test_a_fine_tune_that_was_cancelled_in_the_host_ends_with_the_same_bits_although_its_blocks_are_then_in_ram(
+        dataset, tmp_path):
     whole = run(make_backbone("sdxl"), dataset, tmp_path / "whole", precision="bf16")[-1].path
     events = train(make_backbone("sdxl"), dataset, config(precision="bf16"), tmp_path / "broken")
     while not isinstance(next(events), StepDone):
         pass
     events.close()
-    ended = run(make_backbone("sdxl"), dataset, tmp_path / "broken", precision="bf16")[-1].path
-    wanted, found = load_file(whole), load_file(ended)
+    backbone = make_backbone("sdxl")
+    backbone._bring("network")
+    backbone.unload()
+    backbone.model.model.requires_grad_(False)
+    before = facts(backbone.model.model)
+    resumed = run(backbone, dataset, tmp_path / "broken", precision="bf16", offload_blocks=1.0)
+    assert all_passed(resumed) and facts(backbone.model.model) == before
+    wanted, found = load_file(whole), load_file(resumed[-1].path)
     assert wanted.keys() == found.keys() and all(torch.equal(wanted[key], found[key]) for key in wanted)
 
 
@@ -93,6 +101,20 @@ def test_a_fine_tune_starts_from_what_other_nodes_have_made_of_the_model(dataset
     first._use(tuned, first.clip)
     first.unload()
     wanted = patched_weights(tuned)
-    with first.training(), first.own_weights(torch.float32) as before:
-        assert wanted and all(torch.equal(before[name], weight) for name, weight in wanted.items())
+    with first.training(), first.own_weights(torch.float32) as own:
+        assert wanted and all(torch.equal(own.before[name], weight) for name, weight in wanted.items())
         assert all(torch.equal(first.network.get_parameter(name), weight) for name, weight in wanted.items())
+
+
+def test_blocks_in_ram_stay_there_while_the_others_go_to_the_card():
+    backbone = make_backbone("sdxl")
+    with backbone.training(), backbone.own_weights(torch.bfloat16, 0.5) as own:
+        half = size_of(backbone.network)
+        backbone.set_offload(1.0)
+        assert size_of(backbone.network) < half < sum(p.nbytes for p in backbone.network.parameters())
+        shadow = backbone._shadows["network"]
+        shadow._home = torch.device("cpu", 0)  # to torch another device: it stands for a card
+        in_ram = {p: own.blocks.weight(p) for p in backbone.network.parameters() if not takes_memory(p)}
+        shadow.refresh()
+        assert in_ram and not any(takes_memory(p) for p in in_ram)
+        assert all(own.blocks.weight(p) is weight and takes_memory(weight) for p, weight in in_ram.items())

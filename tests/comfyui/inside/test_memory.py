@@ -11,7 +11,9 @@ from lora_bootstrap.host.backbone import memory_plan
 from lora_bootstrap.host.backbone.memory_plan import count_training, forecast_memory
 from lora_bootstrap.trainer.memory.counter import StorageCounter, TookTooLong
 from lora_bootstrap.trainer.memory.plan import CONTEXT, GIB
+from lora_bootstrap.trainer.memory.step import StepCount
 from lora_bootstrap.trainer.models.backbone import Controls
+from lora_bootstrap.trainer.models.blocks_in_ram import BlocksInRam
 from lora_bootstrap.trainer.models.recompute import Recomputation
 from lora_bootstrap.trainer.training import loop
 from lora_bootstrap.trainer.training.config import TrainConfig
@@ -136,6 +138,21 @@ def test_the_line_says_whether_the_card_has_it_and_what_is_recomputed_for_it(car
     assert found.line.startswith("about 12.4 GiB at the peak of a step; ") and found.line.endswith(words)
     assert found.note == "" and CONTEXT > 0
     assert found.share == pytest.approx(share) and found.memory / GIB == pytest.approx(needed - 2, abs=0.01)
+
+
+def test_a_fine_tune_for_which_recomputing_is_not_enough_holds_blocks_in_ram(on_a_card, monkeypatch):
+    found = {}
+    for card in (14, 6, 2):
+        backbone = on_a_card(card, peaks)
+        backbone._blocks = BlocksInRam(backbone.network, torch.device("cpu"))
+        monkeypatch.setattr(memory_plan, "count_training", lambda *given: StepCount(
+            weights=0, adapter=5 * GIB, state=0, peak=int(peaks(given[-1]) * GIB), modules=0, parameters=5 * GIB // 2,
+            operations=0, traffic=0, kernels=0, movable=5 * GIB))
+        found[card] = forecast_memory(backbone, a_config(**{"method": "full", "optimizer.name": "adafactor"}), LONGEST)
+    assert (found[14].offload, found[14].refusal) == (0.0, "")
+    assert 0 < found[6].offload < 1 and found[6].share == 1 and found[6].refusal == ""
+    assert "in the backward pass and" in found[6].line and "of the blocks are held in RAM" in found[6].line
+    assert found[2].offload == 0 and "all blocks are held in RAM, and this card has no room" in found[2].refusal
 
 
 def test_what_other_programs_use_of_a_card_is_not_counted_on(on_a_card, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -100,7 +101,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, error, capsys):
     assert error in told and told.count("\n") == 1
 
 
-def test_a_plan_of_a_fine_tune_counts_all_weights_once_and_keeps_them_on_the_card(capsys):
+def test_a_plan_of_a_fine_tune_counts_all_weights_once_and_keeps_them_on_a_card_that_has_room(capsys):
     assert run("plan", "sandbox", "--method", "full", "--resolution", 64, "--vram", 2, "--json") == 0
     out, told = capsys.readouterr()
     facts = json.loads(out)
@@ -110,6 +111,18 @@ def test_a_plan_of_a_fine_tune_counts_all_weights_once_and_keeps_them_on_the_car
     assert "fine-tune of all weights" in told and "rank" not in told and "with the base as it was" in told
     assert run("plan", "sandbox", "--method", "full", "--resolution", 64, "--vram", 1.05) == 0
     assert "or train a LoRA" in capsys.readouterr().out
+
+
+def test_a_plan_of_a_fine_tune_says_how_many_blocks_must_be_in_ram(monkeypatch, capsys):
+    gib = 2**30
+    count = replace(a_count(weights=0, peak=11 * gib, movable=10 * gib), adapter=10 * gib)
+    monkeypatch.setattr(plan, "count_published", lambda shape, config, precision, share: count)
+    monkeypatch.setattr(plan, "block_shares", lambda shape: (0.1,) * 10)
+    assert run("plan", "sdxl", "--method", "full", "--vram", 8) == 0
+    out = capsys.readouterr().out
+    assert "fits 8 GB with gradient checkpointing and bf16 base and 6 of 10 blocks in RAM (5.0 GiB)" in out
+    assert "with fit_memory on" in out and "offload_blocks" not in out
+    assert "(10.0 GiB, on disk where RAM is short)" in out
 
 
 @pytest.mark.parametrize(("option", "value"), [("--rank", 8), ("--layers", "all"), ("--precision", "fp8")])

@@ -247,7 +247,7 @@ def test_the_copy_of_the_training_state_that_is_being_written_counts_in_the_ram(
 
 
 @pytest.mark.slow
-def test_a_fine_tune_of_sdxl_is_predicted_to_fit_a_card_of_twelve_gigabytes(tmp_path, monkeypatch):
+def test_a_fine_tune_of_sdxl_is_predicted_to_fit_twelve_gigabytes_and_eight_with_blocks_in_ram(tmp_path, monkeypatch):
     """Adafactor, bf16, each gradient freed as it arrives, batch 2, gradient checkpointing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = preset_config(FAMILIES["sdxl"], "character", {
@@ -256,6 +256,11 @@ def test_a_fine_tune_of_sdxl_is_predicted_to_fit_a_card_of_twelve_gigabytes(tmp_
     found = Estimate(config, "bf16", count_published(SHAPES["sdxl"], config, "bf16"), recompute=1.0)
     assert 2 * 2.5e9 < found.count.adapter < 2 * 2.6e9 and found.count.weights < 1e6
     assert found.needed <= 12 * GIB
+    blocks = block_shares(SHAPES["sdxl"])
+    moved = [replace(found, offload=number / 20, blocks=blocks) for number in range(21)]
+    fits = next(other for other in moved if other.needed <= 8 * GIB)
+    assert 50 < fits.blocks_in_ram < 80 and len(blocks) == 91 and 3 * GIB < fits.in_ram < 4.5 * GIB
+    assert moved[20].needed < 8 * GIB
 
 
 def test_a_count_without_a_moving_average_is_not_the_answer_for_one_with_it(monkeypatch):

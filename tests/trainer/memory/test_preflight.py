@@ -12,8 +12,9 @@ from lora_bootstrap.trainer.memory import plan, preflight
 from lora_bootstrap.trainer.memory.counter import TookTooLong
 from lora_bootstrap.trainer.memory.fit import Fit
 from lora_bootstrap.trainer.memory.measured import peak_memory
-from lora_bootstrap.trainer.memory.plan import GAPS, GIB
+from lora_bootstrap.trainer.memory.plan import GAPS, GIB, Estimate
 from lora_bootstrap.trainer.memory.preflight import fit_to_card, fitted, words_of
+from lora_bootstrap.trainer.memory.step import StepCount
 from lora_bootstrap.trainer.models import ram
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import RunStarted, StepDone
@@ -116,6 +117,35 @@ def test_a_fine_tune_that_does_not_fit_is_refused_with_what_helps(backbone, monk
     with pytest.raises(UserError, match="takes about 11.0 GiB") as refused:
         list(fitted((event for event in (STARTED, STEP)), backbone, config))
     assert "offload" not in str(refused.value) and "fp8" not in str(refused.value)
+
+
+def test_a_fine_tune_moves_as_many_blocks_to_ram_as_the_card_needs(backbone, monkeypatch):
+    moved = []
+    backbone.offload, backbone.set_offload = 0.0, moved.append
+    config = TrainConfig(method="full", gradient_checkpointing=True, precision="fp32").replace(**{
+        "optimizer.name": "adafactor", "data.resolution": 64, "data.batch_size": 1})
+    roomy = fit_to_card(backbone, config, 8 * GIB)
+    some = fit_to_card(backbone, config, roomy.needed - 200_000)
+    assert roomy.offload == 0 and 0 < some.offload < 1 and some.fits and some.share == 1
+    assert roomy.needed - some.needed >= 200_000
+    least = fit_to_card(backbone, config, 1)
+    assert (least.offload, least.fits) == (1.0, False) and least.needed < some.needed
+    monkeypatch.setattr(preflight, "free_memory", lambda device: some.needed + GAPS)
+    said = [event.message for event in fitted(iter_of(STARTED, STEP), backbone, config) if isinstance(event, Warned)]
+    assert moved == [some.offload] and len(said) == 1
+    assert f"and {some.offload:.0%} of the blocks are held in RAM" in said[0].replace("half", "50%")
+    monkeypatch.setattr(preflight, "free_memory", lambda device: 1)
+    with pytest.raises(UserError, match="and all blocks are held in RAM, and this card has no room"):
+        list(fitted(iter_of(STARTED, STEP), backbone, config))
+    assert moved == [some.offload]
+
+
+def test_the_optimizers_moments_of_blocks_in_ram_are_counted_off_the_card():
+    count = StepCount(weights=0, adapter=1000, state=2000, peak=5000, modules=1, parameters=500, operations=0,
+                      traffic=0, kernels=0, movable=800)
+    in_ram = {name: Estimate(TrainConfig(method="full").replace(**{"optimizer.name": name}), "bf16", count,
+                             offload=0.5, blocks=(0.75, 0.25)).in_ram for name in ("adamw", "adafactor")}
+    assert in_ram == {"adamw": 0.25 * (800 + 1600), "adafactor": 0.25 * 800}
 
 
 def test_blocks_in_ram_a_trained_text_encoder_and_the_precision_decide_what_a_step_takes(backbone):

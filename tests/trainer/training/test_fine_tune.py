@@ -101,7 +101,7 @@ def test_gradients_of_several_batches_are_applied_together(tiny_backbone, datase
 
 
 @pytest.mark.parametrize("settings, word", [
-    ({"optimizer.name": "prodigy"}, "prodigy"), ({"precision": "fp16"}, "fp16"), ({"offload_blocks": 0.5}, "0.5"),
+    ({"optimizer.name": "prodigy"}, "prodigy"), ({"precision": "fp16"}, "fp16"),
     ({"adapter.text_encoder": True}, "text_encoder"), ({"compile": True}, "compile"),
     ({"adapter.kind": "lokr"}, "adapter.kind is 'lokr'"), ({"adapter.block_ranks": "mid=8"}, "adapter.block_ranks"),
     ({"adapter.rank_stabilized": True}, "adapter.rank_stabilized"), ({"adapter.lokr_factor": 8}, "lokr_factor")])

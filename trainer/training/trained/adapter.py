@@ -30,8 +30,9 @@ TEXT_BLOCKS = ("layers",)
 class AdapterTraining:
     """`kinds.Training` of a LoRA; its methods are described there."""
 
-    def __init__(self, backbone: Backbone, config: TrainConfig, changed: Callable[[], None]) -> None:
+    def __init__(self, backbone: Backbone, config: TrainConfig, folder: Path, changed: Callable[[], None]) -> None:
         self._backbone, self._config = backbone, config
+        self.notes: tuple[str, ...] = ()
         self.handles: dict[str, adapters.AdapterHandle] = {}
         try:
             self.handles.update(_attach(backbone, config))

@@ -31,12 +31,13 @@ class Handle(Protocol):
 class Training(Protocol):
     """What a run trains, in the backbone's networks until `close`.
 
-    It is made with (backbone, config, changed); `changed` is called when a step changes weights before its end, after
-    which it cannot be undone.
+    It is made with (backbone, config, folder of the run, changed); `changed` is called when a step changes weights
+    before its end, after which it cannot be undone.
 
     Attributes:
         handles: by the network's prefix in a LoRA file.
         parameters: all that is trained.
+        notes: what the user should know of how it is held.
     """
 
     @property
@@ -44,6 +45,9 @@ class Training(Protocol):
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def close(self) -> None:
         """Leave the networks as they were before. Safe to call twice."""
@@ -75,5 +79,5 @@ class Training(Protocol):
         """
 
 
-METHODS: Mapping[str, Callable[[Backbone, TrainConfig, Callable[[], None]], Training]] = {
+METHODS: Mapping[str, Callable[[Backbone, TrainConfig, Path, Callable[[], None]], Training]] = {
     LORA: AdapterTraining, FULL: NetworkTraining}

@@ -9,12 +9,14 @@ stepped in float32 and rounded by chance; see `step/rounding.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...models.blocks_in_ram import BlocksInRam
 from ..step.rounding import round_to_bf16
 
 
@@ -31,13 +33,14 @@ class OnArrival:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float, changed: Callable[[], None],
-                 matrices: bool = False) -> None:
+                 matrices: bool = False, blocks: BlocksInRam | None = None) -> None:
         """
         Args:
             max_norm: limit of the norm of each parameter's gradient; 0: none.
             matrices: whether the optimizer is given each convolution as a matrix [out, in * kh * kw].
+            blocks: weights that are in RAM between their steps; the optimizer's state of them is there too.
         """
-        self._matrices = matrices
+        self._matrices, self._blocks = matrices, blocks
         self.optimizer, self.applying, self.changed = optimizer, True, changed
         self._limit = max_norm or math.inf
         self._squares: list[Tensor] = []
@@ -56,7 +59,8 @@ class OnArrival:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """As the optimizer does, but each tensor keeps the type that it was saved in: torch gives it that of the
         parameter, and what is kept in float32 for weights in bf16 would be rounded."""
-        self.optimizer.load_state_dict(dict(state))
+        with self._blocks.shown() if self._blocks else nullcontext():
+            self.optimizer.load_state_dict(dict(state))
         self._rows = self._find_rows()
         parameters = list(self._rows)
         for number, values in state["state"].items():
@@ -99,18 +103,30 @@ class OnArrival:
         self._squares.append(square)
         if self._limit < math.inf:
             gradient = gradient * (self._limit / (square.sqrt() + 1e-6)).clamp(max=1.0)
-        held = parameter.data
         parameter.grad = None
-        flat = self._matrices and held.ndim > 2
-        parameter.data = held.float().flatten(1) if flat else held.float()  # over the same memory if it is float32
+        with self._held(parameter) as held:
+            flat = self._matrices and held.ndim > 2
+            parameter.data = held.float().flatten(1) if flat else held.float()  # over the same memory if it is float32
+            try:
+                parameter.grad = gradient.flatten(1) if flat else gradient
+                self._step_alone(group, parameter)
+                if held.dtype == torch.bfloat16:
+                    generator = torch.Generator(held.device).manual_seed((group["rounded"] << 24) + number)
+                    held.copy_(round_to_bf16(parameter.data, generator).view(held.shape))
+            finally:
+                parameter.grad = None
+
+    @contextmanager
+    def _held(self, parameter: nn.Parameter) -> Iterator[Tensor]:
+        """The weight on the device, to be changed in place while the block lasts."""
+        if self._blocks is not None:
+            with self._blocks.stepped(parameter, self.optimizer.state) as held:
+                yield held
+            return
+        held = parameter.data
         try:
-            parameter.grad = gradient.flatten(1) if flat else gradient
-            self._step_alone(group, parameter)
-            if held.dtype == torch.bfloat16:
-                generator = torch.Generator(held.device).manual_seed((group["rounded"] << 24) + number)
-                held.copy_(round_to_bf16(parameter.data, generator).view(held.shape))
+            yield held
         finally:
-            parameter.grad = None
             parameter.data = held
 
     def _step_alone(self, group: dict[str, Any], parameter: nn.Parameter) -> None:
