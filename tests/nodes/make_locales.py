@@ -23,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 LOCALES = ROOT / "locales"
 LANGUAGES = ("zh", "ja", "ko")
+TITLES = ROOT / "web" / "reader" / "titles.js"
 PREFIX = "LoraBootstrap_"
 TABLES = ("nodes", "names", "texts", "categories", "commands")
 """What a catalogue translates. Its table `host` holds the host's own names for its nodes, `glossary` the words that a
@@ -172,6 +173,14 @@ def built(texts: list[Text], catalogue: Catalogue | None) -> dict[str, Any]:
     return files
 
 
+def titles_module(texts: list[Text]) -> str:
+    """web/reader/titles.js: the English titles, by which the reader knows the pack's help pages in any language."""
+    titles = "".join(f"  {json.dumps(text.english)},\n" for text in texts if text.table == "nodes")
+    return ("/** The first headings of the pack's help pages: the English names of its nodes, whatever the language.\n"
+            " * Written by tests/nodes/make_locales.py. Loading this module has no effect. */\n\n"
+            f"export const TITLES = [\n{titles}];\n")
+
+
 def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -194,6 +203,7 @@ def main(arguments: list[str]) -> None:
                 write_json(LOCALES / language / f"{file}.json", content)
         for catalogue in catalogues:
             catalogue.write()
+        TITLES.write_text(titles_module(texts), encoding="utf-8")
     for catalogue in catalogues:
         missing = catalogue.untranslated()
         print(f"{catalogue.language}: {len(missing)} of {len({(text.table, text.row) for text in texts})} to translate",

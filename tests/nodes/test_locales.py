@@ -10,7 +10,19 @@ import pytest
 from lora_bootstrap.nodes.extension import NODES
 
 sys.path.insert(0, str(Path(__file__).parent))
-from make_locales import LANGUAGES, LOCALES, REFERENCE, SYNTAX, TABLES, Catalogue, Text, all_texts, built  # noqa: E402
+from make_locales import (  # noqa: E402
+    LANGUAGES,
+    LOCALES,
+    REFERENCE,
+    SYNTAX,
+    TABLES,
+    TITLES,
+    Catalogue,
+    Text,
+    all_texts,
+    built,
+    titles_module,
+)
 
 sys.path.pop(0)
 
@@ -51,6 +63,10 @@ def test_what_comfyui_reads_is_what_the_nodes_and_the_catalogue_say(language):
     assert {path.stem for path in folder.iterdir()} == set(files), REMEDY
     for name, content in files.items():
         assert json.loads((folder / f"{name}.json").read_text("utf-8")) == content, REMEDY
+
+
+def test_the_reader_knows_the_help_pages_by_their_english_titles():
+    assert TITLES.read_text("utf-8") == titles_module(TEXTS), REMEDY
 
 
 @in_each_language
