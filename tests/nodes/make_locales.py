@@ -1,4 +1,5 @@
-"""Make locales/, where a ComfyUI finds the pack's texts in the language that its user has set.
+"""Make locales/, where a ComfyUI finds the pack's texts in the language that its user has set, and web/locales/, where
+the panels find theirs.
 
 Translators edit locales/<language>.json, whose tables give each English text its translation. From the repository's
 folder, without a host:
@@ -6,8 +7,8 @@ python tests/nodes/make_locales.py            write what ComfyUI reads; new Engl
                                               and rows of texts that are gone leave them
 python tests/nodes/make_locales.py --missing  only list what is not translated
 
-A translation names a node, or an input of its own node, as [[Score Sweep]] or [[save_every]], and an input of another
-node as [[PickCheckpoint.which]]: the name that is shown in that language takes its place.
+A translation names a node, a button of a panel, or an input of its own node, as [[Score Sweep]], [[Stop & keep]] or
+[[save_every]], and an input of another node as [[PickCheckpoint.which]]: what is shown in that language takes its place.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 LOCALES = ROOT / "locales"
 LANGUAGES = ("zh", "ja", "ko")
-TITLES = ROOT / "web" / "reader" / "titles.js"
+WEB = ROOT / "web"
+TITLES = WEB / "reader" / "titles.js"
 PREFIX = "LoraBootstrap_"
-TABLES = ("nodes", "names", "texts", "categories", "commands")
+TABLES = ("nodes", "names", "texts", "categories", "commands", "panels")
 """What a catalogue translates. Its table `host` holds the host's own names for its nodes, `glossary` the words that a
 translation must use."""
 HOSTS_CATEGORIES = ("dataset",)
 """Parts of our categories that the host translates itself."""
+HOSTS_TYPES = ("MODEL", "CLIP", "VAE", "LORA_MODEL")
+"""Types of our outputs that the host translates itself."""
 SYNTAX = re.compile(r"[{}@|]")
 """What front ends before 1.40 read as syntax in a text, and later ones show as it is."""
 PRESETS = re.compile(r"(?<=0 uses the preset \(style/character and concept\): ).*(?=\.$)")
@@ -75,26 +79,45 @@ def node_texts(info: dict[str, Any]) -> Iterator[Text]:
                 yield Text("names", control, node, (*place, "inputs", control, "name"))
     for index, (kind, name, tip) in enumerate(zip(info["output"], info["output_name"], info["output_tooltips"],
                                                   strict=True)):
-        if kind != name:  # otherwise front ends show the name of the type
+        if kind != name:
             yield Text("names", name, node, (*place, "outputs", str(index), "name"))
+        elif kind not in HOSTS_TYPES:  # front ends show the name of the type
+            yield Text("names", name, node, ("main", "dataTypes", kind))
         if tip:
             yield Text("texts", tip, node, (*place, "outputs", str(index), "tooltip"))
 
 
 def command_texts() -> Iterator[Text]:
     """The labels of the commands that web/ registers."""
-    for path in sorted((ROOT / "web").glob("*/extension.js")):
+    for path in sorted(WEB.glob("*/extension.js")):
         for command, label in re.findall(r'\bid: "(LoraBootstrap\.\w+)",\s*label: "([^"]+)"', path.read_text("utf-8")):
             yield Text("commands", label, "", ("commands", command.replace(".", "_"), "label"))
 
 
+WORDS = re.compile(r'\b(?:t|word)\(\s*"((?:[^"\\]|\\.)*)"')
+"""A text in a panel, shown or named by web/common/words.js."""
+FIGURES = re.compile(r'\[\s*"([^"]+)",\s*"([^"]+)"\]')
+"""A figure's name, and the sentence about it, in web/common/figures.js."""
+
+
+def panel_texts() -> Iterator[Text]:
+    """The texts of web/ that have a translation."""
+    for path in sorted(WEB.glob("*/*.js")):
+        code = path.read_text("utf-8")
+        found = WORDS.findall(code)
+        if path.name == "figures.js":
+            found += [text for pair in FIGURES.findall(code) for text in pair]
+        for english in dict.fromkeys(found):
+            yield Text("panels", english, "", ("panels", english))
+
+
 def all_texts(infos: list[dict[str, Any]]) -> list[Text]:
-    """Every English text that ComfyUI looks up for the pack, in the order of its nodes."""
+    """Every English text that ComfyUI or a panel looks up, in the order of the nodes."""
     texts = [text for info in infos for text in node_texts(info)]
     parts = dict.fromkeys(part for info in infos for part in info["category"].split("/"))
     texts += [Text("categories", part, "", ("main", "nodeCategories", part)) for part in parts
               if part not in HOSTS_CATEGORIES]
-    return [*texts, *command_texts()]
+    return [*texts, *command_texts(), *panel_texts()]
 
 
 class Catalogue:
@@ -146,8 +169,8 @@ class Catalogue:
     def named(self, node: str, other: str | None, name: str) -> str:
         """What a reference stands for."""
         if other is None:
-            for table in ("nodes", "host"):
-                if self.rows[table].get(name):
+            for table in ("nodes", "host", "panels"):
+                if self.rows.get(table, {}).get(name):
                     return self.rows[table][name]
         found = self.name(other or node, name)
         if found is None:
@@ -159,18 +182,24 @@ class Catalogue:
 
 
 def built(texts: list[Text], catalogue: Catalogue | None) -> dict[str, Any]:
-    """What ComfyUI reads in one language: a file's name → what it holds. Without a catalogue, in English. Front ends
-    show the node's own words for a text that is left out."""
+    """What is read in one language: a file's name → what it holds. `panels` is read by ours, all else by ComfyUI. Without
+    a catalogue, in English, in which the panels are written. A text that is left out is shown in English."""
     files: dict[str, Any] = {}
     for text in texts:
-        words = catalogue.translate(text) if catalogue else text.english
-        if words is None or SYNTAX.search(words):
+        is_ours = text.table == "panels"
+        words = catalogue.translate(text) if catalogue else None if is_ours else text.english
+        if words is None or (SYNTAX.search(words) and not is_ours):
             continue
         place = files
         for part in text.path[:-1]:
             place = place.setdefault(part, {})
         place[text.path[-1]] = words
     return files
+
+
+def place_of(language: str, file: str) -> Path:
+    """Where a file of `built` is."""
+    return WEB / "locales" / f"{language}.json" if file == "panels" else LOCALES / language / f"{file}.json"
 
 
 def titles_module(texts: list[Text]) -> str:
@@ -200,7 +229,7 @@ def main(arguments: list[str]) -> None:
     if "--missing" not in arguments:
         for language, catalogue in [("en", None), *zip(LANGUAGES, catalogues, strict=True)]:
             for file, content in built(texts, catalogue).items():
-                write_json(LOCALES / language / f"{file}.json", content)
+                write_json(place_of(language, file), content)
         for catalogue in catalogues:
             catalogue.write()
         TITLES.write_text(titles_module(texts), encoding="utf-8")

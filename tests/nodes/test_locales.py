@@ -21,6 +21,7 @@ from make_locales import (  # noqa: E402
     Text,
     all_texts,
     built,
+    place_of,
     titles_module,
 )
 
@@ -59,10 +60,9 @@ def options_of(info, name):
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
 def test_what_comfyui_reads_is_what_the_nodes_and_the_catalogue_say(language):
     files = built(TEXTS, CATALOGUES.get(language))
-    folder = LOCALES / language
-    assert {path.stem for path in folder.iterdir()} == set(files), REMEDY
+    assert {path.stem for path in (LOCALES / language).iterdir()} == set(files) - {"panels"}, REMEDY
     for name, content in files.items():
-        assert json.loads((folder / f"{name}.json").read_text("utf-8")) == content, REMEDY
+        assert json.loads(place_of(language, name).read_text("utf-8")) == content, REMEDY
 
 
 def test_the_reader_knows_the_help_pages_by_their_english_titles():
@@ -149,9 +149,21 @@ def test_a_translation_keeps_to_the_glossary(catalogue):
 
 @in_each_language
 def test_no_translation_has_what_a_front_end_reads_as_syntax(catalogue):
-    for table in TABLES:
+    for table in TABLES[:TABLES.index("panels")]:
         for words in filter(None, catalogue.rows[table].values()):
             assert not SYNTAX.search(words.replace("{presets}", "")), words
+
+
+@in_each_language
+def test_a_panels_text_has_the_values_of_the_english_one(catalogue):
+    for english, words in catalogue.rows["panels"].items():
+        values = re.findall(r"{\w+}", english)
+        assert words is None or sorted(re.findall(r"{\w+}", words)) == sorted(values), words
+
+
+def test_every_language_of_a_catalogue_is_one_that_the_panels_ask_for():
+    words = (LOCALES.parent / "web" / "common" / "words.js").read_text("utf-8")
+    assert json.loads(re.search(r"LANGUAGES = (\[.*\])", words)[1]) == list(LANGUAGES)
 
 
 def test_a_korean_particle_fits_the_name_before_it():

@@ -90,6 +90,9 @@ export function whenRendererChanges(act) {
   }
 }
 
+/** The language that the user has set, such as "ja". */
+export const language = () => app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
+
 const PALETTE = "Comfy.ColorPalette";
 
 /** The classic canvas's tables of colours by type: of sockets and of links. Each palette fills them anew. */
