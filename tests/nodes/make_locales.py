@@ -8,7 +8,8 @@ python tests/nodes/make_locales.py            write what ComfyUI reads; new Engl
 python tests/nodes/make_locales.py --missing  only list what is not translated
 
 A translation names a node, a button of a panel, or an input of its own node, as [[Score Sweep]], [[Stop & keep]] or
-[[save_every]], and an input of another node as [[PickCheckpoint.which]]: what is shown in that language takes its place.
+[[save_every]], and an input of another node as [[PickCheckpoint.which]]: what is shown in the language takes its
+place.
 """
 
 from __future__ import annotations
@@ -182,8 +183,8 @@ class Catalogue:
 
 
 def built(texts: list[Text], catalogue: Catalogue | None) -> dict[str, Any]:
-    """What is read in one language: a file's name → what it holds. `panels` is read by ours, all else by ComfyUI. Without
-    a catalogue, in English, in which the panels are written. A text that is left out is shown in English."""
+    """What is read in one language: a file's name → what it holds. Panels read `panels`, ComfyUI all else. Without a
+    catalogue, in English, in which the panels are written. A text that is left out is shown in English."""
     files: dict[str, Any] = {}
     for text in texts:
         is_ours = text.table == "panels"

@@ -12,4 +12,5 @@ export const isLive = (run) => run?.status in VERBS;
  * What a run was trained with; "" if that is not known yet.
  * @param {{status: string, figures: string}|null} run
  */
-export const trainedText = (run) => (run?.figures ? `${t(VERBS[run.status] ?? word("trained with"))}: ${run.figures}` : "");
+export const trainedText = (run) =>
+  (run?.figures ? `${t(VERBS[run.status] ?? word("trained with"))}: ${run.figures}` : "");
