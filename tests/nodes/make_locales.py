@@ -105,7 +105,7 @@ def panel_texts() -> Iterator[Text]:
     """The texts of web/ that have a translation."""
     for path in sorted(WEB.glob("*/*.js")):
         code = path.read_text("utf-8")
-        found = WORDS.findall(code)
+        found = [json.loads(f'"{text}"') for text in WORDS.findall(code)]
         if path.name == "figures.js":
             found += [text for pair in FIGURES.findall(code) for text in pair]
         for english in dict.fromkeys(found):
