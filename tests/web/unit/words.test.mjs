@@ -7,6 +7,10 @@ const { loadWords, t, useWords } = await import("../../../web/common/words.js");
 const { statusLine, fromReply } = await import("../../../web/train/state.js");
 const { figureName, figureWords } = await import("../../../web/common/figures.js");
 const { foldLabel } = await import("../../../web/common/fold.js");
+const { folderText } = await import("../../../web/dataset/files.js");
+const { columnsOf } = await import("../../../web/common/format.js");
+const { stateWord } = await import("../../../web/gallery/picks.js");
+const { kinOf } = await import("../../../web/gallery/card.js");
 const { markLinked } = await import("../../../web/page/linked.js");
 
 const plain = (text) => text.replaceAll("\u00a0", " ");
@@ -28,6 +32,20 @@ test("the status of a run, a figure and the button of a fold are in the user's l
   assert.deepEqual([figureName("likeness"), figureName("new_figure")], ["相似度", "new figure"]);
   assert.match(figureWords("likeness"), /^How much/);
   assert.deepEqual([foldLabel(false, 4), foldLabel(false, 1)], ["显示另外4项设置", "Show 1 more setting"]);
+});
+
+test("a sentence about one file and about several has its own translation", () => {
+  useWords({ "{count} images": "画像 {count}枚", "1 image": "画像 1枚", "{count} captions": "キャプション {count}件" });
+  assert.equal(folderText({ images: 3, captions: 2 }), "画像 3枚, キャプション 2件");
+  assert.equal(folderText({ images: 1, captions: 1 }), "画像 1枚, 1 caption");
+  assert.deepEqual(["loss 0.1", "損失 0.1", "손실"].map(columnsOf), [8, 8, 4]);
+});
+
+test("a filter finds candidates by the English words in every language, and a card is read in the user's", () => {
+  useWords({ kept: "已保留", "drawn again of {name}": "重画自{name}" });
+  const candidate = { name: "a", view: {}, twins: null, scores: {}, again_of: "b" };
+  assert.equal(stateWord(candidate, { state: "keep" }, "manual"), "kept");
+  assert.deepEqual(kinOf(candidate), [["↻", "重画自b"]]);
 });
 
 test("a mark that was set in English is replaced by that of the language, and both are taken away", () => {
