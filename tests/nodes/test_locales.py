@@ -120,7 +120,7 @@ def test_a_translation_calls_nodes_and_inputs_as_they_are_called_on_the_screen(c
         info = INFOS[text.node]["input"]
         inputs = {name for group in ("required", "optional") for name in info.get(group, {}) if "_" in name}
         mentioned = {title for title, pattern in titles.items() if pattern.search(text.english)}
-        mentioned |= {name for name in inputs if re.search(rf"\b{name}\b(?!\.)", text.english)}
+        mentioned |= {name for name in inputs if re.search(rf"\b{name}\b(?!\.\w)", text.english)}
         assert mentioned - named == set(), (text.english, words)
 
 

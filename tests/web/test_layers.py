@@ -81,6 +81,17 @@ def test_no_module_takes_text_for_markup():
         name_of(path): [] for path in MODULES}
 
 
+TRANSLATED = ("dataset", "gallery", "sweep", "train")
+"""Features whose texts all go through `t` of common/words.js."""
+SHOWN = re.compile(r'''(?:\b(?:textContent|title|placeholder)\b ?[:=]|"aria-label",|\bbutton\(|\bfield\("\w+", "[^"]*",|'''
+                   r'''\bnew (?:Choice|ProgressBar)\() ?["`](?:[^"`$]*[A-Za-z]{3})''')
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in TRANSLATED], ids=name_of)
+def test_a_translated_feature_shows_no_text_as_it_is_written(path):
+    assert SHOWN.findall(path.read_text("utf-8")) == []
+
+
 def test_every_feature_registers_itself_in_one_file():
     registered = {path.parent.name: re.findall(r'^  name: "(lora_bootstrap\.\w+)"', path.read_text("utf-8"), re.M)
                   for path in MODULES if "registerExtension(" in path.read_text("utf-8")}
