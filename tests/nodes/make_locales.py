@@ -36,7 +36,7 @@ HOSTS_CATEGORIES = ("dataset",)
 HOSTS_TYPES = ("MODEL", "CLIP", "VAE", "LORA_MODEL")
 """Types of our outputs that the host translates itself."""
 SYNTAX = re.compile(r"[{}@|]")
-"""What front ends before 1.40 read as syntax in a text, and later ones show as it is."""
+"""What older front ends (1.35) read as syntax in a tooltip, and newer ones (1.49) show as it is."""
 PRESETS = re.compile(r"(?<=0 uses the preset \(style/character and concept\): ).*(?=\.$)")
 """The table of the families' presets at the end of a tooltip. It is the same in every language."""
 REFERENCE = re.compile(r"\[\[(?:(\w+)\.)?([^\]]+)\]\]")

@@ -12,7 +12,7 @@ let words = {};
  * @param {object} values name → value
  */
 export const t = (english, values = {}) =>
-  (words[english] ?? english).replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+  (words[english] ?? english ?? "").replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
 
 /** Name a text of a table, which `t` shows later, to tests/nodes/make_locales.py. */
 export const word = (english) => english;

@@ -22,6 +22,7 @@ test("a text without a translation is shown as it is written, with its values", 
   useWords({ "step {step} of {steps}": "第{step}步，共{steps}步" });
   assert.equal(t("step {step} of {steps}", { step: 3, steps: 8 }), "第3步，共8步");
   assert.equal(t("of {total}", { total: "{step} $& $1" }), "of {step} $& $1");
+  assert.equal(t(undefined), "");
 });
 
 test("the status of a run, a figure and the button of a fold are in the user's language", () => {
