@@ -81,7 +81,7 @@ def test_no_module_takes_text_for_markup():
         name_of(path): [] for path in MODULES}
 
 
-TRANSLATED = ("dataset", "gallery", "sweep", "tags", "train")
+TRANSLATED = ("dataset", "gallery", "stack", "sweep", "tags", "train")
 """Features whose texts all go through `t` of common/words.js."""
 SHOWN = re.compile(r'''(?:\b(?:textContent|title|placeholder)\b ?[:=]|"aria-label",|\bbutton\(|\bfield\("\w+", "[^"]*",|'''
                    r'''\bnew (?:Choice|ProgressBar)\() ?["`](?:[^"`$]*[A-Za-z]{3})''')
