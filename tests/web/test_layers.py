@@ -83,8 +83,9 @@ def test_no_module_takes_text_for_markup():
 
 TRANSLATED = ("dataset", "gallery", "stack", "sweep", "tags", "train")
 """Features whose texts all go through `t` of common/words.js."""
-SHOWN = re.compile(r'''(?:\b(?:textContent|title|placeholder)\b ?[:=]|"aria-label",|\bbutton\(|\bfield\("\w+", "[^"]*",|'''
-                   r'''\bnew (?:Choice|ProgressBar)\() ?["`](?:[^"`$]*[A-Za-z]{3})''')
+BEFORE = r"""(?:\b(?:textContent|title|placeholder)\b ?[:=]|"aria-label",|\bbutton\(|\bfield\("\w+", "[^"]*",)"""
+SHOWN = re.compile(rf"""{BEFORE} ?["`]([^"`$]*[A-Za-z]{{3}})""")
+"""A text where one is shown."""
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in TRANSLATED], ids=name_of)
