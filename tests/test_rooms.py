@@ -96,7 +96,7 @@ def test_the_archive_holds_what_a_host_needs_and_no_tests():
     names = {path.relative_to(ROOT).as_posix() for path in published()}
     assert {"__init__.py", "requirements.txt", "pyproject.toml", "README.md", "nodes/train.py",
             "web/train/extension.js", "web/train/train.css", "web/docs/LoraBootstrap_TrainLora.md",
-            "web/guides/index.html", "web/guides/one_image.md",
+            "web/guides/index.html", "web/guides/one_image.md", "locales/zh/nodeDefs.json",
             "workflows/2 Train a style LoRA.json", "workflows/2 Train a style LoRA.jpg", "trainer/training/loop.py",
             "sandbox/base/model_index.json"} <= names
     assert [name for name in names if name.startswith(("tests/", "bench/", "output/")) or name.endswith(".pyc")] == []

@@ -52,6 +52,18 @@ def _record(server):
     return PACK / "tests" / "nodes" / f"object_info_{version}.json"
 
 
+def test_the_server_offers_the_texts_of_every_node_in_four_languages(server):
+    told, info = server.get("/i18n"), server.get("/object_info")
+    ours = {name for name in info if name.startswith("LoraBootstrap_")}
+    for language, trains in {"en": "Train LoRA (Bootstrap)", "zh": "训练LoRA (Bootstrap)", "ja": "LoRA学習 (Bootstrap)",
+                             "ko": "LoRA 학습 (Bootstrap)"}.items():
+        nodes = told[language]["nodeDefs"]
+        assert ours <= set(nodes) and nodes["LoraBootstrap_TrainLora"]["display_name"] == trains
+        for name in ours:  # a text of an input that is not there would never be shown
+            inputs = {key for group in info[name]["input"].values() for key in group} | {"control_after_generate"}
+            assert set(nodes[name].get("inputs", {})) <= inputs
+
+
 @pytest.mark.usefixtures("once")
 def test_the_templates_are_offered_with_a_thumbnail(server):
     offered = server.get("/workflow_templates")["lora-bootstrap"]

@@ -34,7 +34,7 @@ def stylesheets(path: Path) -> list[Path]:
 
 def test_all_of_web_is_in_the_folder_of_a_feature_in_common_or_in_one_of_texts():
     assert sorted(path.name for path in WEB.iterdir()) == [
-        "common", "dataset", "docs", "errors", "gallery", "guides", "page", "project", "reader", "release", "stack",
+        "common", "dataset", "docs", "errors", "gallery", "guides", "locales", "page", "project", "reader", "release", "stack",
         "sweep", "tags", "templates", "train"]
     assert {path.suffix for path in WEB.glob("docs/*")} == {".md"}
     assert {path.suffix for path in WEB.glob("guides/*") if path.name != "index.html"} == {".md"}
@@ -79,6 +79,18 @@ def test_no_module_takes_text_for_markup():
                         r"setHTML\w*|srcdoc|eval|new Function)\b")
     assert {name_of(path): markup.findall(path.read_text("utf-8")) for path in MODULES} == {
         name_of(path): [] for path in MODULES}
+
+
+TRANSLATED = ("dataset", "gallery", "stack", "sweep", "tags", "train")
+"""Features whose texts all go through `t` of common/words.js."""
+BEFORE = r"""(?:\b(?:textContent|title|placeholder)\b ?[:=]|"aria-label",|\bbutton\(|\bfield\("\w+", "[^"]*",)"""
+SHOWN = re.compile(rf"""{BEFORE} ?["`]([^"`$]*[A-Za-z]{{3}})""")
+"""A text where one is shown."""
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in TRANSLATED], ids=name_of)
+def test_a_translated_feature_shows_no_text_as_it_is_written(path):
+    assert SHOWN.findall(path.read_text("utf-8")) == []
 
 
 def test_every_feature_registers_itself_in_one_file():

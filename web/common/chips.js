@@ -4,11 +4,9 @@
 import { Completion } from "./completion.js";
 import { element, field } from "./dom.js";
 import { findCompletions, joinTags, splitTags, withAdded, withMoved, withReplaced, withoutIndex } from "./tags.js";
+import { t } from "./words.js";
 
 const OFFERED = 8;
-const HELP = "Enter or a comma adds a tag. ← → choose a tag: Delete removes it, Enter rewrites it, Alt+← → moves it. " +
-  "↑ ↓ go to other images. Ctrl+Z undoes.";
-
 /** Key → action, in the field. Each returns whether it handled the key. `chips.at` is the chip pointed at, or null. */
 const KEYS = {
   ArrowLeft: (chips) => chips.atStart() && chips.point((chips.at ?? chips.tags.length) - 1),
@@ -52,10 +50,14 @@ export class TagChips {
 
   build() {
     this.element = element("ul", "lb-ui-chips");
-    this.element.setAttribute("aria-label", `Tags of ${this.owner.name}`);
-    this.input = field("text", "lb-ui-add", `Add a tag to ${this.owner.name}`, "add");
+    const { name } = this.owner;
+    this.element.setAttribute("aria-label", t("Tags of {name}", { name }));
+    this.input = field("text", "lb-ui-add", t("Add a tag to {name}", { name }), t("add"));
     this.input.tabIndex = -1;
-    this.input.title = HELP;
+    this.input.title = [
+      t("Enter or a comma adds a tag. ← → choose a tag: Delete removes it, Enter rewrites it, Alt+← → moves it."),
+      t("↑ ↓ go to other images. Ctrl+Z undoes."),
+    ].join(" ");
     this.completion = new Completion(this.input, (typed) => this.offers(typed), (tag) => this.put(tag));
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.input.addEventListener("input", () => this.takeTyping());
@@ -84,11 +86,11 @@ export class TagChips {
   }
 
   chip(tag, index, editable) {
-    const chip = element("li", "lb-ui-chip", { title: editable ? "Double-click to rewrite" : "" });
+    const chip = element("li", "lb-ui-chip", { title: editable ? t("Double-click to rewrite") : "" });
     chip.dataset.index = index;
     chip.style.order = index;
     chip.append(element("span", "lb-ui-tag", { textContent: tag }));
-    const cross = { textContent: "×", title: `Remove ${tag}`, ariaHidden: "true" };
+    const cross = { textContent: "×", title: t("Remove {tag}", { tag }), ariaHidden: "true" };
     if (editable) chip.append(element("span", "lb-ui-x", cross));
     return chip;
   }
@@ -154,7 +156,7 @@ export class TagChips {
   remove(index) {
     const tag = this.tags[index];
     this.edit(`removing ${tag}`, (tags) => withoutIndex(tags, index));
-    this.owner.say(`removed ${tag}`);
+    this.owner.say(t("removed {tag}", { tag }));
     this.update();
     return true;
   }

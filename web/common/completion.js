@@ -1,6 +1,7 @@
 /** A list of suggestions under a text field: a combobox. Loading this module has no effect. */
 
 import { closeOffers, makeOffer, openOffers, placeOffers, pointAtOffer } from "./offers.js";
+import { t } from "./words.js";
 
 let numbered = 0;
 
@@ -53,7 +54,7 @@ export class Completion {
   }
 
   open() {
-    this.list = openOffers(this.input, this.id, "Suggestions");
+    this.list = openOffers(this.input, this.id, t("Suggestions"));
     this.life = new AbortController();
     const away = (event) => this.list?.contains(event.target) || this.close();
     for (const name of ["scroll", "wheel", "resize"]) {

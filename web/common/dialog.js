@@ -1,6 +1,7 @@
 /** A panel in the whole window: its body is moved there and back. Loading this module has no effect. */
 
 import { element } from "./dom.js";
+import { t } from "./words.js";
 
 /**
  * A subclass has `label()`, the dialog's name. It may also have `move(place)`, which moves the body and keeps the
@@ -60,8 +61,8 @@ export class LargeView {
 
   settle() {
     const { panel, isOpen } = this;
-    panel.largeButton.value = isOpen ? "Close" : "Large view";
-    panel.largeButton.title = isOpen ? "Back to the node (Esc)" : this.title;
+    panel.largeButton.value = isOpen ? t("Close") : t("Large view");
+    panel.largeButton.title = isOpen ? t("Back to the node (Esc)") : this.title;
     panel.element.classList.toggle("lb-ui-away", isOpen);
     panel.showHeight();
     panel.schedule();

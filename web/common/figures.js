@@ -2,6 +2,8 @@
  * reads the same wherever it stands; trainer/measures/figure_words.py has the same words for the pages that the library
  * writes. Loading this module has no effect. */
 
+import { t } from "./words.js";
+
 /** Figure → its name for people, and a sentence about it. */
 export const FIGURES = {
   likeness: ["likeness", "How much the image looks like the original, up to 1. Higher is closer."],
@@ -51,8 +53,8 @@ export const SWEEP_FIGURES = {
   score: ["score", "All figures in one, from 0 to 1. Higher is better."],
 };
 
-export const figureName = (key, table = FIGURES) => table[key]?.[0] ?? key.replaceAll("_", " ");
-export const figureWords = (key, table = FIGURES) => table[key]?.[1] ?? "";
+export const figureName = (key, table = FIGURES) => (table[key] ? t(table[key][0]) : key.replaceAll("_", " "));
+export const figureWords = (key, table = FIGURES) => (table[key] ? t(table[key][1]) : "");
 
 /** Let an element say what its figure means, to the mouse and to a screen reader. */
 export function explain(element, words) {

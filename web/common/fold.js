@@ -4,6 +4,7 @@
 import { button, element } from "./dom.js";
 import { isLinked, promotedNames } from "./graph.js";
 import { foldsInputs, showsAdvanced } from "./host.js";
+import { t } from "./words.js";
 
 /** Pixels of the button's row, and of the space around the button. */
 const HEIGHT = 34;
@@ -15,8 +16,10 @@ const folds = new WeakMap();
 const advancedWidgets = (node) => (node.widgets ?? []).filter(({ options }) => options?.advanced);
 
 /** What the button says: how many settings it shows, or that it folds them. */
-export const foldLabel = (open, count) =>
-  (open ? "Show fewer settings" : `Show ${count} more setting${count === 1 ? "" : "s"}`);
+export function foldLabel(open, count) {
+  if (open) return t("Show fewer settings");
+  return count === 1 ? t("Show 1 more setting") : t("Show {count} more settings", { count });
+}
 
 /**
  * Fold a node's advanced inputs, once, with a button that shows them. Call it before the node's panel is added, so that
@@ -42,7 +45,7 @@ class Fold {
   constructor(node) {
     this.node = node;
     this.widgets = advancedWidgets(node);
-    this.button = button("", "Show or hide the settings that are rarely changed", () => this.toggle());
+    this.button = button("", t("Show or hide the settings that are rarely changed"), () => this.toggle());
     const place = element("div", "lb-ui lb-ui-fold");
     place.append(this.button);
     const widget = node.addDOMWidget(NAME, `lora_bootstrap_${NAME}`, place, {

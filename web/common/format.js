@@ -37,6 +37,9 @@ export function formatRate(rate) {
   return `${Number(digits)}e${Number(exponent)}`;
 }
 
+/** How many Latin characters are about as wide as a text: Chinese, Japanese and Korean ones are twice as wide. */
+export const columnsOf = (text) => text.length + (text.match(/[\u1100-\u11ff\u2e80-\uffdc]/g)?.length ?? 0);
+
 /** The label of a tick on an axis whose ticks are `step` apart, with no more decimals than needed. */
 export function formatTick(value, step) {
   const whole = (decimals) => Math.abs(step * 10 ** decimals - Math.round(step * 10 ** decimals)) < 1e-6;

@@ -71,10 +71,6 @@ export const refusedNodes = () => app.extensionManager?.lastNodeErrors;
 /** A node's name for people. */
 export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.title ?? kind;
 
-/** The names for people of all nodes of these kinds. @param {RegExp} kinds */
-export const titlesOf = (kinds) => Object.entries(window.LiteGraph?.registered_node_types ?? {})
-  .filter(([kind]) => kinds.test(kind)).map(([, { title }]) => title);
-
 /** Pixels between a new node and the one that it belongs to. */
 const GAP = 40;
 
@@ -93,6 +89,9 @@ export function whenRendererChanges(act) {
     app.ui?.settings?.addEventListener?.(`${setting}.change`, () => setTimeout(act));
   }
 }
+
+/** The language that the user has set, such as "ja". */
+export const language = () => app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
 
 const PALETTE = "Comfy.ColorPalette";
 

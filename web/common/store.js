@@ -3,6 +3,7 @@
  * in. Loading this module has no effect. */
 
 import { Conflict, Refused } from "./errors.js";
+import { t } from "./words.js";
 
 /** Milliseconds after which a failed save is tried again. */
 const RETRY_MS = 5000;
@@ -158,7 +159,8 @@ export class Store extends StepStore {
   async flushForRun() {
     await this.flush(true);
     if (this.hasUnsaved()) await this.flush(true); // after someone else's changes, ours are saved on top of them
-    if (this.hasUnsaved()) throw new Error(this.problem ?? this.notice ?? `${this.unsavedText()} not saved.`);
+    if (!this.hasUnsaved()) return;
+    throw new Error(this.problem ?? this.notice ?? t("{changes} not saved.", { changes: this.unsavedText() }));
   }
 
   async save(leaving) {
@@ -189,7 +191,8 @@ export class Store extends StepStore {
       }
     }
     if (error instanceof Refused && this.takeBack(request, error)) return true;
-    this.problem = `${this.unsavedText()} not saved: ${error.message} Trying again.`;
+    this.problem = t("{changes} not saved: {problem} Trying again.",
+      { changes: this.unsavedText(), problem: error.message });
     this.failing = true;
     this.saveSoon(RETRY_MS);
     return false;

@@ -2,10 +2,13 @@
  * effect. */
 
 import { button } from "./dom.js";
+import { t, word } from "./words.js";
 
 const WAYS = {
-  undo: { word: "Undo", key: "Ctrl+Z", stack: "past", said: "undone" },
-  redo: { word: "Redo", key: "Ctrl+Shift+Z", stack: "future", said: "redone" },
+  undo: { label: word("Undo"), title: word("Undo {step} (Ctrl+Z)"), none: word("Nothing to undo"), stack: "past",
+    said: word("undone: {step}") },
+  redo: { label: word("Redo"), title: word("Redo {step} (Ctrl+Shift+Z)"), none: word("Nothing to redo"), stack: "future",
+    said: word("redone: {step}") },
 };
 
 /** "undo" or "redo" for a key, or null. */
@@ -24,14 +27,14 @@ export class UndoControls {
    */
   constructor(store, say, ownFields = false) {
     Object.assign(this, { store, say, ownFields });
-    this.buttons = Object.entries(WAYS).map(([way, { word }]) => button(word, "", () => this.go(way)));
+    this.buttons = Object.entries(WAYS).map(([way, { label }]) => button(t(label), "", () => this.go(way)));
   }
 
   draw() {
-    Object.values(WAYS).forEach(({ word, key, stack }, index) => {
+    Object.values(WAYS).forEach(({ title, none, stack }, index) => {
       const step = this.store()[stack].at(-1);
       this.buttons[index].disabled = !step;
-      this.buttons[index].title = step ? `${word} ${step.label} (${key})` : `Nothing to ${word.toLowerCase()}`;
+      this.buttons[index].title = step ? t(title, { step: step.label }) : t(none);
     });
   }
 
@@ -53,6 +56,6 @@ export class UndoControls {
 
   go(way) {
     const step = this.store()[way]();
-    this.say(step ? `${WAYS[way].said}: ${step.label}` : "nothing left");
+    this.say(step ? t(WAYS[way].said, { step: step.label }) : t("nothing left"));
   }
 }

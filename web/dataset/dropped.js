@@ -2,6 +2,7 @@
  * host. Loading this module has no effect. */
 
 import { Refused } from "../common/errors.js";
+import { t } from "../common/words.js";
 
 /** Whether a drag carries files. What they are is known only when they are dropped. */
 export const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -51,7 +52,7 @@ async function listFolder(entry) {
 /** The first frame of an image in a format that only the browser reads, as PNG. */
 export async function convertToPng(file) {
   const bitmap = await createImageBitmap(file).catch(() => {
-    throw new Refused(`${file.name} cannot be read by this browser. Save it as png.`);
+    throw new Refused(t("{name} cannot be read by this browser. Save it as png.", file));
   });
   const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
   canvas.getContext("2d").drawImage(bitmap, 0, 0);

@@ -7,6 +7,7 @@ import { addLoadImage, app, hasImage, showOutput, showToast } from "../common/ho
 import {
   addPanelWidget, callAfter, changeGraph, followNode, linkStyles, redrawNode, rememberOnNode,
 } from "../common/mount.js";
+import { t } from "../common/words.js";
 import { asFiles } from "./dropped.js";
 import { FolderPanel } from "./panel.js";
 import { PROPERTY, showSheets } from "./preview.js";
@@ -57,7 +58,7 @@ function addPanel(node) {
     choose: (folder) => setFolder(node, folder),
     wanted: () => String(inputValue(node, "trigger") ?? "").trim() || OTHERWISE,
     toGraph: (place) => addLoadImage(place, node),
-    tell: ({ text, wrong }) => showToast(wrong ? "warn" : "info", "Load Dataset: images of your own",
+    tell: ({ text, wrong }) => showToast(wrong ? "warn" : "info", t("Load Dataset: images of your own"),
       [text, wrong].filter(Boolean).join("\n"), TOAST_MS),
     check: () => findProblem(node, CHECKED),
     resized: () => redrawNode(node),

@@ -1,6 +1,8 @@
 /** What is to be done with files that were dropped, chosen or pasted, by their names. Pure functions. Loading this
  * module has no effect. */
 
+import { t, word } from "../common/words.js";
+
 /** Ending → how the pack takes such a file. */
 const KINDS = {
   png: "image", jpg: "image", jpeg: "image", webp: "image", bmp: "image",
@@ -79,23 +81,30 @@ export function findFolders(folders, typed, most) {
     .map(({ name, images }) => ({ tag: name, count: String(images) }));
 }
 
-const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+/** What is counted → one of it, and several. */
+const COUNTED = {
+  image: [word("1 image"), word("{count} images")], caption: [word("1 caption"), word("{count} captions")],
+  file: [word("1 file"), word("{count} files")], other: [word("1 other file"), word("{count} other files")],
+  moving: [word("1 GIF or AVIF file"), word("{count} GIF or AVIF files")],
+};
+const counted = (count, what) => t(COUNTED[what][count === 1 ? 0 : 1], { count });
 
 /** What a folder holds, in a sentence. */
 export function folderText({ images, captions }) {
-  if (!images) return "There are no images in this folder.";
+  if (!images) return t("There are no images in this folder.");
   return `${counted(images, "image")}, ${counted(captions, "caption")}`;
 }
 
 const listCounts = (counts) =>
-  counts.filter(([count]) => count).map(([count, what]) => counted(count, what)).join(" and ");
+  counts.filter(([count]) => count).map(([count, what]) => counted(count, what)).join(t(" and "));
 
 /** What became of an upload: a sentence, and what is wrong. */
 export function resultText({ folder, added, captions, known, frames = 0, refused, ...sent }) {
   const parts = [
-    added || captions ? `Added ${listCounts([[added, "image"], [captions, "caption"]])} to ${folder}.` : "",
-    known ? `${counted(known, "file")} ${known === 1 ? "was" : "were"} there already.` : "",
-    frames ? `Only the first frame of ${counted(frames, "GIF or AVIF file")} was taken.` : "",
+    added || captions ? t("Added {files} to {folder}.", { files: listCounts([[added, "image"], [captions, "caption"]]), folder }) : "",
+    known ? t(known === 1 ? word("{files} was there already.") : word("{files} were there already."),
+      { files: counted(known, "file") }) : "",
+    frames ? t("Only the first frame of {files} was taken.", { files: counted(frames, "moving") }) : "",
   ];
   return { text: parts.filter(Boolean).join(" "), wrong: listRefused([...unsentText(sent), ...refused]) };
 }
@@ -103,9 +112,11 @@ export function resultText({ folder, added, captions, known, frames = 0, refused
 /** What of an upload that was stopped or that lost the server was not sent. */
 function unsentText({ done = 0, total = 0, lost = false }) {
   if (done >= total) return [];
-  const unsent = `${total - done} of ${counted(total, "file")} ${total - done === 1 ? "was" : "were"} not sent.`;
-  const why = lost ? "The server does not answer, so " : "";
-  return [`${why}${unsent} Add them again: what is there already is not doubled.`];
+  const count = total - done;
+  const unsent = t(count === 1 ? word("{count} of {files} was not sent.") : word("{count} of {files} were not sent."),
+    { count, files: counted(total, "file") });
+  const why = lost ? t("The server does not answer, so {sentence}", { sentence: unsent }) : unsent;
+  return [`${why} ${t("Add them again: what is there already is not doubled.")}`];
 }
 
 const SHOWN = 5;
@@ -113,5 +124,5 @@ const SHOWN = 5;
 function listRefused(refused) {
   if (!refused.length) return "";
   const more = refused.length - SHOWN;
-  return [...refused.slice(0, SHOWN), ...(more > 0 ? [`… and ${counted(more, "other file")}.`] : [])].join("\n");
+  return [...refused.slice(0, SHOWN), ...(more > 0 ? [t("… and {files}.", { files: counted(more, "other") })] : [])].join("\n");
 }

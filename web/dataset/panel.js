@@ -3,9 +3,11 @@
 
 import { ProgressBar } from "../common/bar.js";
 import { button, element, field, showNote } from "../common/dom.js";
+import { columnsOf } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Menu } from "../common/menu.js";
 import { Panel } from "../common/panel.js";
+import { t, word } from "../common/words.js";
 import { asFiles, carriesFiles, convertToPng, readDropped } from "./dropped.js";
 import { ACCEPTED, findFolders, folderText, planUpload, resultText, withoutRoot } from "./files.js";
 import { fetchFolder, fetchFolders, sendFile } from "./routes.js";
@@ -14,11 +16,11 @@ import { Upload } from "./upload.js";
 /** Pixels that the panel needs: its buttons and one line, then images, and each further line. */
 const HEIGHT = { idle: 84, pictures: 84, line: 17 };
 const MOST_LINES = 7;
-/** Characters of a line of text, about. */
+/** Latin characters of a line of text, about. */
 const LINE = 62;
 const OFFERED = 200;
-const HINT = "Drop images or a folder of them here, paste them, or choose a folder.";
-const LINKED = "The folder comes over a link. What is in it is known when the workflow runs.";
+const HINT = word("Drop images or a folder of them here, paste them, or choose a folder.");
+const LINKED = word("The folder comes over a link. What is in it is known when the workflow runs.");
 
 /** Uploads that go on. They outlive the panel that began them: whenever the host opens a workflow again, as after a
  * change of tabs and for Undo, it makes new nodes. */
@@ -44,8 +46,8 @@ export class FolderPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-ui lb-dataset", "Images of the folder");
-    this.find = field("text", "lb-dataset-find", "Find a folder", "find a folder …");
+    this.buildBody("lb-ui lb-dataset", t("Images of the folder"));
+    this.find = field("text", "lb-dataset-find", t("Find a folder"), t("find a folder …"));
     this.menu = new Menu(this.find, (typed) => findFolders(this.folders, typed, OFFERED), (name) => this.choose(name),
       () => this.readFolders());
     this.find.addEventListener("focus", () => this.menu.all());
@@ -56,16 +58,17 @@ export class FolderPanel extends Panel {
     });
     this.files = element("input", "", { type: "file", multiple: true, accept: ACCEPTED, hidden: true });
     this.files.addEventListener("change", () => this.takeChosen());
-    this.add = button("Add images …", "Choose images, and captions if there are any. They are copied into ComfyUI's "
-      + "input folder.", () => this.files.click());
-    this.stop = button("Stop", "Stop adding images. What was added stays.", () => this.upload?.stop());
+    this.add = button(t("Add images …"),
+      t("Choose images, and captions if there are any. They are copied into ComfyUI's input folder."),
+      () => this.files.click());
+    this.stop = button(t("Stop"), t("Stop adding images. What was added stays."), () => this.upload?.stop());
     const head = element("div", "lb-ui-head");
     head.append(this.find, this.add, this.stop, this.files);
-    this.bar = new ProgressBar("Images sent");
+    this.bar = new ProgressBar(t("Images sent"));
     this.text = element("p", "lb-dataset-text");
     this.text.setAttribute("aria-live", "polite");
     this.pictures = element("ul", "lb-dataset-pictures");
-    this.pictures.setAttribute("aria-label", "Some of the images");
+    this.pictures.setAttribute("aria-label", t("Some of the images"));
     this.body.append(head, this.bar.element, this.text, this.note, this.pictures);
     this.takeDrops();
     this.draw();
@@ -165,7 +168,7 @@ export class FolderPanel extends Panel {
   }
 
   fail(error) {
-    this.result = { text: "", wrong: `What was dropped cannot be read: ${error.message}` };
+    this.result = { text: "", wrong: t("What was dropped cannot be read: {problem}", { problem: error.message }) };
     this.schedule();
   }
 
@@ -174,8 +177,8 @@ export class FolderPanel extends Panel {
    * @param {{path: string, file: File}[]} given
    */
   async take(given) {
-    if (this.upload) return this.refuse("Images are still being added. Wait until they are, or press Stop.");
-    if (!this.host.folder()) return this.refuse("The folder comes over a link. Remove the link to add images here.");
+    if (this.upload) return this.refuse(t("Images are still being added. Wait until they are, or press Stop."));
+    if (!this.host.folder()) return this.refuse(t("The folder comes over a link. Remove the link to add images here."));
     const { root, files } = withoutRoot(given);
     const plan = planUpload(files);
     const { folder } = this.host.folder();
@@ -233,18 +236,18 @@ export class FolderPanel extends Panel {
     const told = this.host.folder();
     const { upload, result, view } = this;
     const wrong = result?.wrong || this.problem || this.wrong;
-    if (upload) return { text: `Adding images: ${upload.done} of ${upload.total}`, wrong };
-    if (!told) return { text: LINKED, wrong: result?.wrong };
-    if (!told.folder.trim()) return { text: HINT, wrong: result?.wrong };
+    if (upload) return { text: t("Adding images: {done} of {total}", upload), wrong };
+    if (!told) return { text: t(LINKED), wrong: result?.wrong };
+    if (!told.folder.trim()) return { text: t(HINT), wrong: result?.wrong };
     const lines = view ? [folderText(view), result?.text, ...view.notes,
-      view.more_notes && `… and ${view.more_notes} more notes. Preview Dataset shows them.`] : [result?.text];
+      view.more_notes && t("… and {count} more notes. Preview Dataset shows them.", { count: view.more_notes })] : [result?.text];
     return { text: lines.filter(Boolean).join("\n"), wrong };
   }
 
   minHeight() {
     const { text, wrong } = this.words();
     const lines = [text, wrong].filter(Boolean).join("\n").split("\n")
-      .reduce((sum, line) => sum + Math.ceil(line.length / LINE), 0);
+      .reduce((sum, line) => sum + Math.ceil(columnsOf(line) / LINE), 0);
     const pictures = this.view?.pictures.length ? HEIGHT.pictures : 0;
     return HEIGHT.idle + pictures + HEIGHT.line * Math.min(MOST_LINES, Math.max(0, lines - 1));
   }
@@ -276,7 +279,7 @@ export class FolderPanel extends Panel {
       src: hostUrl(thumb), alt: file, title: file, loading: "lazy", decoding: "async", draggable: false,
     }));
     if (place) {
-      const send = button("+", `Put ${file} into the workflow as Load Image`, () => this.host.toGraph(place));
+      const send = button("+", t("Put {file} into the workflow as Load Image", { file }), () => this.host.toGraph(place));
       send.classList.add("lb-dataset-send");
       send.setAttribute("aria-label", send.title);
       item.append(send);

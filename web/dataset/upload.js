@@ -1,6 +1,7 @@
 /** Sends files to the server, a few at a time, so that a thousand images do not stop the page. It needs neither a
  * document nor the host. Loading this module has no effect. */
 
+import { t } from "../common/words.js";
 import { withStemOf } from "./files.js";
 
 const AT_ONCE = 4;
@@ -18,7 +19,7 @@ export class Upload {
     Object.assign(this, { plan, folder, wanted, means });
     Object.assign(this, { done: 0, added: 0, captions: 0, known: 0, frames: 0, lost: false });
     this.total = plan.images.length + plan.captions.length;
-    this.refused = [...plan.refused.map((path) => `${path} is neither an image nor a caption.`),
+    this.refused = [...plan.refused.map((path) => t("{path} is neither an image nor a caption.", { path })),
       ...plan.unread.map(unreadText)];
     this.life = new AbortController();
   }
@@ -72,7 +73,7 @@ export class Upload {
 
   async sendCaption({ path, file }, target) {
     if (!this.folder) {
-      this.refused.push(`${path} is a caption without an image. Add its image too.`);
+      this.refused.push(t("{path} is a caption without an image. Add its image too.", { path }));
       return true;
     }
     const saved = await this.attempt(path, file, () => this.sendFile(target, file));
@@ -110,7 +111,7 @@ export class Upload {
   }
 }
 
-const unreadText = (path) => `${path} cannot be read.`;
+const unreadText = (path) => t("{path} cannot be read.", { path });
 
 /** Whether a file on the user's disk can still be read: it may be moved, or not be on this computer. */
 async function isReadable(file) {

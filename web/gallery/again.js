@@ -2,6 +2,7 @@
  * effect. */
 
 import { button, element, field } from "../common/dom.js";
+import { t } from "../common/words.js";
 
 /** Seeds that are offered are below this, so that they can be read and typed. The server takes larger ones. */
 const OFFERED_SEEDS = 2 ** 31;
@@ -22,13 +23,13 @@ export function anotherSeed(known, random = Math.random) {
  */
 export function wishOf(candidate, { seed, strength, prompt }) {
   const whole = /^\d+$/.test(seed.trim()) ? Number(seed) : NaN;
-  if (!Number.isSafeInteger(whole)) return { problem: "seed: use a whole number of 0 or more" };
+  if (!Number.isSafeInteger(whole)) return { problem: t("seed: use a whole number of 0 or more") };
   const amount = strength?.trim() === "" ? NaN : Number(strength);
   if (strength !== null && !(Math.abs(amount) <= MOST_STRENGTH)) {
-    return { problem: `strength: use a number from -${MOST_STRENGTH} to ${MOST_STRENGTH}` };
+    return { problem: t("strength: use a number from -{most} to {most}", { most: MOST_STRENGTH }) };
   }
   const text = prompt.trim();
-  if (!text) return { problem: "prompt: write what to draw" };
+  if (!text) return { problem: t("prompt: write what to draw") };
   return {
     wish: {
       candidate: candidate.name, seed: whole, prompt: text === candidate.prompt ? "" : text,
@@ -39,8 +40,9 @@ export function wishOf(candidate, { seed, strength, prompt }) {
 
 /** What a wish asks for, in words. */
 export function wishWords({ candidate, seed, strength, prompt }) {
-  return [`${candidate} again`, `seed ${seed}`, strength === null ? "" : `strength ${strength}`,
-    prompt ? `prompt: ${prompt}` : ""].filter(Boolean).join(" · ");
+  return [t("{name} again", { name: candidate }), t("seed {seed}", { seed }),
+    strength === null ? "" : t("strength {strength}", { strength }),
+    prompt ? t("prompt: {prompt}", { prompt }) : ""].filter(Boolean).join(" · ");
 }
 
 /** The wishes that wait, one line each, with a button that takes it back. */
@@ -48,7 +50,7 @@ export function wishRows(wishes, takeBack) {
   return wishes.map((wish) => {
     const row = element("li");
     const words = wishWords(wish);
-    const back = button("Take back", `Do not draw ${wish.candidate} again`, () => takeBack(wish));
+    const back = button(t("Take back"), t("Do not draw {name} again", { name: wish.candidate }), () => takeBack(wish));
     row.append(element("span", "", { textContent: words, title: words }), back);
     return row;
   });
@@ -60,9 +62,9 @@ export class WishList {
     this.panel = panel;
     this.shown = ""; // ids of the wishes in the list
     this.element = element("div", "lb-gallery-wishes", { hidden: true });
-    this.title = element("span", "lb-gallery-axis-name", { textContent: "Drawn at the next Run" });
+    this.title = element("span", "lb-gallery-axis-name", { textContent: t("Drawn at the next Run") });
     this.list = element("ul");
-    this.list.setAttribute("aria-label", "Images to draw again at the next Run");
+    this.list.setAttribute("aria-label", t("Images to draw again at the next Run"));
     this.element.append(this.title, this.list);
   }
 
@@ -83,12 +85,12 @@ export class AgainForm {
     this.candidate = null;
     this.element = element("div", "lb-gallery-again", { hidden: true });
     this.element.setAttribute("role", "group");
-    this.element.setAttribute("aria-label", "Draw this view again");
-    this.seed = this.input("number", "seed", "Again: seed", { min: 0, step: 1 });
-    this.strength = this.input("number", "strength", "Again: LoRA strength", { step: 0.05 });
-    this.prompt = this.input("text", "prompt", "Again: prompt", {});
-    this.now = button("Draw now", "", () => this.submit(true));
-    this.later = button("At the next Run", "Draw it when you press Run", () => this.submit(false));
+    this.element.setAttribute("aria-label", t("Draw this view again"));
+    this.seed = this.input("number", t("seed"), t("Again: seed"), { min: 0, step: 1 });
+    this.strength = this.input("number", t("strength"), t("Again: LoRA strength"), { step: 0.05 });
+    this.prompt = this.input("text", t("prompt"), t("Again: prompt"), {});
+    this.now = button(t("Draw now"), "", () => this.submit(true));
+    this.later = button(t("At the next Run"), t("Draw it when you press Run"), () => this.submit(false));
     this.note = element("span", "lb-ui-error lb-ui-note");
     this.why = element("span", "lb-ui-note");
     this.wishes = new WishList(panel);
@@ -149,7 +151,8 @@ export class AgainForm {
     this.why.textContent = fixed;
     this.why.hidden = !fixed;
     this.now.disabled = !draws;
-    this.now.title = draws ? "Queue this round now" : "No Save Candidates of this workflow leads to this gallery";
+    this.now.title = draws ? t("Queue this round now")
+      : t("No Save Candidates of this workflow leads to this gallery");
     this.wishes.show(this.panel.store.again.filter(({ candidate }) => candidate === this.candidate.name));
   }
 
@@ -181,4 +184,5 @@ export class AgainForm {
 
 /** What the gallery says once wishes are saved. */
 export const wishedWords = ({ candidate }, now) =>
-  `${candidate} ${now ? "is drawn again now" : "is drawn again at the next Run"}`;
+  (now ? t("{name} is drawn again now", { name: candidate })
+    : t("{name} is drawn again at the next Run", { name: candidate }));

@@ -2,6 +2,8 @@
  * this module has no effect. */
 
 import { button, element } from "../common/dom.js";
+import { figureName } from "../common/figures.js";
+import { t } from "../common/words.js";
 import { UNTOUCHED, isKept, stateWord } from "./picks.js";
 
 /** Marks, so that colour alone carries no meaning. */
@@ -22,14 +24,16 @@ export const captionOf = (candidate) =>
 
 /** How a candidate relates to others, as [badge, words]. */
 export const kinOf = ({ again_of: again, repaired_from: repaired, replaced_by: replaced }) => [
-  ["↻", again && !repaired && `drawn again of ${again}`], ["✚", repaired && `repaired from ${repaired}`],
-  ["→", replaced && `replaced by ${replaced}`],
+  ["↻", again && !repaired && t("drawn again of {name}", { name: again })],
+  ["✚", repaired && t("repaired from {name}", { name: repaired })],
+  ["→", replaced && t("replaced by {name}", { name: replaced })],
 ].filter(([, words]) => words);
 
 /** The LoRA that drew an image, and how strong it was, also where that changed over the steps. */
 export function loraWords({ lora, strength, curve }) {
-  if (!lora) return "none";
-  return curve ? `${lora} at ${strength} (${curve})` : `${lora} at ${strength}`;
+  if (!lora) return t("none");
+  const words = t("{name} at {strength}", { name: lora, strength });
+  return curve ? `${words} (${curve})` : words;
 }
 
 export class GalleryCard {
@@ -75,8 +79,8 @@ export class GalleryCard {
     if (name !== this.candidate?.name) {
       this.element.dataset.name = name;
       for (const [input, title] of [
-        [this.keepButton, `Keep ${name} (K)`], [this.rejectButton, `Reject ${name} (X)`],
-        [this.againButton, `Draw ${name} again (A)`]]) {
+        [this.keepButton, t("Keep {name} (K)", { name })], [this.rejectButton, t("Reject {name} (X)", { name })],
+        [this.againButton, t("Draw {name} again (A)", { name })]]) {
         input.title = title;
         input.setAttribute("aria-label", title);
       }
@@ -119,8 +123,9 @@ export class GalleryCard {
     const { name, view, twins } = this.candidate;
     const like = likeness(this.candidate);
     return [
-      name, Object.values(view).join(", "), stateWord(this.candidate, pick, mode), like && `likeness ${like}`,
-      twins === null ? "" : `near copies: group ${twins + 1}`, ...kinOf(this.candidate).map(([, words]) => words),
+      name, Object.values(view).join(", "), t(stateWord(this.candidate, pick, mode)), like && `${figureName("likeness")} ${like}`,
+      twins === null ? "" : t("near copies: group {group}", { group: twins + 1 }),
+      ...kinOf(this.candidate).map(([, words]) => words),
     ].filter(Boolean).join("; ");
   }
 
@@ -128,9 +133,9 @@ export class GalleryCard {
     const { candidate } = this;
     const { twins } = candidate;
     const badges = [
-      [twins === null ? "" : `≈${twins + 1}`, "Near copy of others with this number"], [pick.flip && "⇋", "Flipped"],
-      ...kinOf(candidate), [pick.crop && "⌗", "Cropped"], [pick.note && "✎", pick.note],
-      [pick.tags && "#", "Tags changed by hand"],
+      [twins === null ? "" : `≈${twins + 1}`, t("Near copy of others with this number")], [pick.flip && "⇋", t("Flipped")],
+      ...kinOf(candidate), [pick.crop && "⌗", t("Cropped")], [pick.note && "✎", pick.note],
+      [pick.tags && "#", t("Tags changed by hand")],
     ].filter(([mark]) => mark);
     this.badges.replaceChildren(...badges.map(([textContent, title]) => element("span", "", { textContent, title })));
     if (twins !== null) this.element.style.setProperty("--lb-twins", twins);

@@ -2,6 +2,7 @@
 
 import { element } from "../common/dom.js";
 import { FittedPicture } from "../common/picture.js";
+import { t } from "../common/words.js";
 import { boxBetween } from "./picks.js";
 
 /** Screen pixels that the pointer must move before it draws a crop. */
@@ -18,7 +19,7 @@ export class CropPicture extends FittedPicture {
     this.crop = null;
     this.box = element("div", "lb-gallery-box");
     this.face = element("input", "lb-gallery-face", { type: "button", value: "" });
-    this.face.title = "Drag to crop";
+    this.face.title = t("Drag to crop");
     this.picture.append(this.box, this.face);
     for (const [name, act] of [["pointerdown", "startDrag"], ["pointermove", "continueDrag"], ["pointerup", "endDrag"],
       ["pointercancel", "endDrag"]]) {

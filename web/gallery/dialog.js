@@ -1,16 +1,17 @@
 /** The gallery in the whole window. Loading this module has no effect. */
 
 import { LargeView } from "../common/dialog.js";
+import { t } from "../common/words.js";
 
 export class GalleryDialog extends LargeView {
   /** @param {object} panel the gallery */
   constructor(panel) {
-    super(panel, "lb-gallery-dialog", "Pick images in the whole window");
+    super(panel, "lb-gallery-dialog", t("Pick images in the whole window"));
     this.settle();
   }
 
   label() {
-    return `Gallery: round ${this.panel.store.round} of ${this.panel.store.project}`;
+    return t("Gallery: round {round} of {project}", this.panel.store);
   }
 
   stepBack() {

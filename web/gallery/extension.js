@@ -5,6 +5,7 @@ import { app, putIntoNode, queueNode, showToast } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode, saveBeforeRun } from
   "../common/mount.js";
 import { offerOpening } from "../common/open.js";
+import { t } from "../common/words.js";
 import { readDrawing } from "./drawing.js";
 import { GalleryPanel } from "./panel.js";
 
@@ -38,15 +39,16 @@ function addGallery(node) {
   addPanelWidget(node, "gallery", panel, WIDTH);
   offerOpening(node, () => panel.large.isOpen || panel.large.toggle());
   saveBeforeRun(node.widgets.find(({ name }) => name === "mode"), () => panel.saveForRun(), (reason) =>
-    showToast("error", "Not queued, because the last picks are not saved", reason, TOAST_MS));
+    showToast("error", t("Not queued, because the last picks are not saved"), reason, TOAST_MS));
   followNode(node, panel, { widgets: SHOWN_BY, executed: (told) => showRun(node, panel, told) });
 }
 
 /** Put a candidate into Load Candidate, to be repaired by what is linked to it. */
 function sendCandidate(node, place) {
   const added = putIntoNode(LOADER, "candidate", place, node);
-  const next = added ? "Link it to your nodes, and their image to Save Repaired Candidate." : "Press Run to repair it.";
-  showToast("info", `${place} is in Load Candidate`, next, TOAST_MS);
+  const next = added ? t("Link it to your nodes, and their image to Save Repaired Candidate.")
+    : t("Press Run to repair it.");
+  showToast("info", t("{place} is in Load Candidate", { place }), next, TOAST_MS);
 }
 
 /** Which round to show: according to the workflow, or else to the last run. */

@@ -4,6 +4,7 @@
 import { button, element } from "../common/dom.js";
 import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
+import { t } from "../common/words.js";
 import { WishList } from "./again.js";
 import { generatorRows } from "./order.js";
 import { quotaRows } from "./picks.js";
@@ -11,7 +12,7 @@ import { quotaRows } from "./picks.js";
 /** The figures of a round, and the base's figure to compare one with, if any. */
 const SHOWN = [["likeness"], ["drift"], ["diversity", "base_diversity"], ["burn"], ["tag_recall"], ["mark"]];
 
-const told = (value) => (finite(value) === null ? "not measured" : value.toFixed(2));
+const told = (value) => (finite(value) === null ? t("not measured") : value.toFixed(2));
 
 /**
  * A round's figures in one line, as parts of text and what each says: "12 proposed: ", "likeness 0.61", " · ",
@@ -22,22 +23,24 @@ const told = (value) => (finite(value) === null ? "not measured" : value.toFixed
  */
 export function figuresParts(figures, current) {
   if (!figures?.kept) return [];
-  const what = figures.proposed ? "proposed" : `kept${current ? "" : " at the last Run"}`;
+  const { kept: count } = figures;
+  const what = figures.proposed ? t("{count} proposed", { count })
+    : current ? t("{count} kept", { count }) : t("{count} kept at the last Run", { count });
   const parts = SHOWN.map((keys) => [figureText(figures, ...keys), figureWords(keys[0])]);
-  const rest = current ? [] : [[". The next Run measures what is picked now.", ""]];
+  const rest = current ? [] : [[t(". The next Run measures what is picked now."), ""]];
   const joined = parts.flatMap((part, at) => (at ? [[" · ", ""], part] : [part]));
-  return [[`${figures.kept} ${what}: `, ""], ...joined, ...rest];
+  return [[`${what}: `, ""], ...joined, ...rest];
 }
 
 function figureText(figures, key, base) {
-  const against = base && finite(figures[base]) !== null ? ` (base ${told(figures[base])})` : "";
+  const against = base && finite(figures[base]) !== null ? ` (${t("base")} ${told(figures[base])})` : "";
   return `${figureName(key)} ${told(figures[key])}${against}`.replaceAll(" ", "\u00a0");
 }
 
 /** How full a quota is, in words. */
 export function quotaWords({ tag, kept, wanted }) {
-  if (kept <= wanted) return `${kept} of the ${wanted} wanted images with ${tag}`;
-  return `${kept} images with ${tag}, ${kept - wanted} more than wanted`;
+  if (kept <= wanted) return t("{kept} of the {wanted} wanted images with {tag}", { kept, wanted, tag });
+  return t("{kept} images with {tag}, {more} more than wanted", { kept, tag, more: kept - wanted });
 }
 
 export class GalleryFacts {
@@ -47,11 +50,11 @@ export class GalleryFacts {
     this.element = element("div", "lb-gallery-facts");
     this.quotas = element("div", "lb-gallery-quotas");
     this.quotas.setAttribute("role", "group");
-    this.quotas.setAttribute("aria-label", "Images kept and wanted for each view");
+    this.quotas.setAttribute("aria-label", t("Images kept and wanted for each view"));
     this.figures = element("p", "lb-ui-note");
     this.notes = element("div", "lb-gallery-notes");
     this.history = element("ol", "lb-gallery-history", { reversed: true });
-    this.historyTitle = element("h3", "lb-gallery-title", { textContent: "History" });
+    this.historyTitle = element("h3", "lb-gallery-title", { textContent: t("History") });
     this.past = element("div", "lb-gallery-past");
     this.past.append(this.historyTitle, this.history);
     this.wishes = new WishList(panel);
@@ -71,7 +74,7 @@ export class GalleryFacts {
     this.figures.replaceChildren(...parts.map(([textContent, words]) =>
       explain(element("span", words && "lb-ui-figure", { textContent }), words)));
     this.figures.hidden = !parts.length;
-    this.figures.title = store.eye ? `Likeness as measured by ${store.eye}` : "Likeness was not measured";
+    this.figures.title = store.eye ? t("Likeness as measured by {eye}", store) : t("Likeness was not measured");
     this.notes.replaceChildren(...store.notes.map((text) => element("p", "lb-ui-note", { textContent: text })));
     this.past.hidden = !large;
     if (large) this.drawHistory(store);
@@ -94,10 +97,10 @@ export class GalleryFacts {
   /** How many images of each generator are kept. In the large view, each is a button that filters by it. */
   generators(rows, large) {
     const group = element("div", "lb-gallery-axis");
-    group.append(element("span", "lb-gallery-axis-name", { textContent: "generator" }),
+    group.append(element("span", "lb-gallery-axis-name", { textContent: t("generator") }),
       ...rows.map(({ generator, kept, drawn }) => {
         const row = element("span", "lb-gallery-quota");
-        row.title = `${kept} of ${drawn} images by ${generator} are kept`;
+        row.title = t("{kept} of {drawn} images by {generator} are kept", { kept, drawn, generator });
         row.style.setProperty("--lb-share", kept / drawn);
         row.append(large ? this.filterChoice(generator) : element("span", "", { textContent: generator }),
           element("span", "lb-ui-count", { textContent: `${kept}/${drawn}` }));
@@ -121,7 +124,7 @@ export class GalleryFacts {
     const { panel } = this;
     const filter = `"${tag}"`;
     const chosen = panel.filter.value.trim() === filter;
-    const choice = button(tag, `Show candidates with ${tag}`, () => {
+    const choice = button(tag, t("Show candidates with {tag}", { tag }), () => {
       panel.filter.value = chosen ? "" : filter;
       panel.schedule();
     });
@@ -132,11 +135,11 @@ export class GalleryFacts {
   /** The history, latest first. */
   drawHistory(store) {
     const steps = store.doneSteps();
-    this.historyTitle.textContent = steps.length ? "History" : "History: nothing done yet";
+    this.historyTitle.textContent = steps.length ? t("History") : t("History: nothing done yet");
     this.history.replaceChildren(...steps.map(({ at, label }) => {
       const entry = element("li");
       const when = at ? new Date(at) : null;
-      const clock = when?.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) ?? "now";
+      const clock = when?.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) ?? t("now");
       const time = element("time", "lb-ui-count", { textContent: clock, title: when?.toLocaleString() ?? "" });
       entry.append(time, ` ${label}`);
       return entry;

@@ -2,6 +2,7 @@
  * The arrow keys move the focus from card to card. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
+import { t } from "../common/words.js";
 import { GalleryCard } from "./card.js";
 import { moveFocus } from "./order.js";
 
@@ -38,7 +39,7 @@ export class GalleryGrid {
   build() {
     this.element = element("div", "lb-gallery-list");
     this.list = element("ul", "lb-gallery-cards");
-    this.list.setAttribute("aria-label", "Candidates");
+    this.list.setAttribute("aria-label", t("Candidates"));
     this.probe = element("div", "lb-gallery-probe");
     this.element.append(this.probe, this.list);
     this.element.addEventListener("scroll", () => this.schedule(), { passive: true });

@@ -3,12 +3,13 @@
 
 import { ProgressBar } from "../common/bar.js";
 import { button, element, field, showNote } from "../common/dom.js";
-import { explain, figureWords } from "../common/figures.js";
+import { explain, figureName, figureWords } from "../common/figures.js";
 import { KeyHelp } from "../common/help.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { countText } from "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
+import { t, word } from "../common/words.js";
 import { wishedWords } from "./again.js";
 import { GalleryDialog } from "./dialog.js";
 import { GalleryFacts } from "./facts.js";
@@ -26,17 +27,26 @@ const PATIENCE = 4;
 
 /** State → label of the decision in undo and history, and its announcement. */
 const DECISIONS = {
-  keep: { label: (name) => `keeping ${name}`, said: "kept" },
-  reject: { label: (name) => `rejecting ${name}`, said: "rejected" },
-  "": { label: (name) => `leaving ${name} undecided`, said: "undecided" },
+  keep: { label: (name) => `keeping ${name}`, said: word("kept") },
+  reject: { label: (name) => `rejecting ${name}`, said: word("rejected") },
+  "": { label: (name) => `leaving ${name} undecided`, said: word("undecided") },
 };
 const HELP = [
-  ["← ↑ → ↓, Home, End", "go from image to image"], ["K or Space", "keep, and go to the next"],
-  ["X or Delete", "reject, and go to the next"], ["Shift+K, Shift+X", "decide and stay"], ["U", "clear the decision"],
-  ["Enter or Z", "open the close view: crop, flip, tags, note"], ["C, F", "there: compare with the next crop; flip"],
-  ["A", "draw this view again"], ["S", "in the close view: send it to Load Candidate"],
-  ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
+  ["← ↑ → ↓, Home, End", word("go from image to image")], [word("K or Space"), word("keep, and go to the next")],
+  [word("X or Delete"), word("reject, and go to the next")], ["Shift+K, Shift+X", word("decide and stay")],
+  ["U", word("clear the decision")], [word("Enter or Z"), word("open the close view: crop, flip, tags, note")],
+  ["C, F", word("there: compare with the next crop; flip")], ["A", word("draw this view again")],
+  ["S", word("in the close view: send it to Load Candidate")], ["Ctrl+Z, Ctrl+Shift+Z", word("undo, redo")],
+  ["Esc", word("back")],
 ];
+
+/** Orders that no figure is named like. */
+const ORDERS = { proposed: word("proposed"), view: word("view"), name: word("name") };
+const orderName = (name) => (ORDERS[name] ? t(ORDERS[name]) : figureName(name));
+const shownText = (count, total) => (count === 1 ? t("1 image of {total}", { total })
+  : t("{count} images of {total}", { count, total }));
+const cropsText = (count) => (count === 1 ? t("Including 1 crop of the original")
+  : t("Including {count} crops of the original", { count }));
 
 export class GalleryPanel extends Panel {
   /**
@@ -60,7 +70,7 @@ export class GalleryPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-ui lb-gallery", "Gallery of candidates");
+    this.buildBody("lb-ui lb-gallery", t("Gallery of candidates"));
     this.body.dataset.captureWheel = "true"; // tells the host that the wheel scrolls what has the focus
     this.grid = new GalleryGrid(this);
     this.facts = new GalleryFacts(this);
@@ -77,12 +87,12 @@ export class GalleryPanel extends Panel {
   buildHead() {
     this.head = element("div", "lb-ui-head");
     this.status = element("span", "lb-ui-status");
-    this.bar = new ProgressBar("Images kept");
-    this.proposedButton = button("Keep proposed", "", () => this.keepProposed());
+    this.bar = new ProgressBar(t("Images kept"));
+    this.proposedButton = button(t("Keep proposed"), "", () => this.keepProposed());
     this.undo = new UndoControls(() => this.store, (text) => this.say(text));
-    this.largeButton = button("Large view", "", () => this.large.toggle());
+    this.largeButton = button(t("Large view"), "", () => this.large.toggle());
     this.help = new KeyHelp(HELP, (text) => this.say(text));
-    this.runButton = button("Run", "", () => this.run());
+    this.runButton = button(t("Run"), "", () => this.run());
     this.runButton.classList.add("lb-gallery-run");
     this.head.append(this.status, this.proposedButton, ...this.undo.buttons, this.largeButton, this.help.button,
       this.runButton, this.bar.element);
@@ -91,18 +101,18 @@ export class GalleryPanel extends Panel {
 
   /** What only the large view has: filter and order. */
   buildTools() {
-    this.filter = field("search", "lb-ui-filter", "Filter the candidates", 'filter: text, "whole word", -without');
-    this.filter.title = "Name, prompt, tags, LoRA, generator, note, or one of: kept, rejected, undecided, proposed, " +
-      "similar, again, repaired, replaced";
+    this.filter = field("search", "lb-ui-filter", t("Filter the candidates"), t("filter: text, \"whole word\", -without"));
+    this.filter.title = t("Name, prompt, tags, LoRA, generator, note, or one of: {words}",
+      { words: "kept, rejected, undecided, proposed, similar, again, repaired, replaced" }); // as they are typed
     this.filter.addEventListener("input", () => this.schedule());
-    const orders = element("span", "lb-gallery-orders", { textContent: "Sort by" });
+    const orders = element("span", "lb-gallery-orders", { textContent: t("Sort by") });
     orders.setAttribute("role", "radiogroup");
-    orders.setAttribute("aria-label", "Sort by");
+    orders.setAttribute("aria-label", t("Sort by"));
     orders.append(...ORDER_NAMES.map((name) => this.orderChoice(name)));
-    const similar = element("label", "lb-ui-everyone", { title: "Put near copies next to one another" });
+    const similar = element("label", "lb-ui-everyone", { title: t("Put near copies next to one another") });
     this.similar = element("input", "lb-ui-check", { type: "checkbox" });
     this.similar.addEventListener("change", () => this.schedule());
-    similar.append(this.similar, "similar together");
+    similar.append(this.similar, t("similar together"));
     this.count = element("span", "lb-ui-count");
     this.tools = element("div", "lb-ui-tools", { hidden: true });
     this.tools.append(this.filter, orders, similar, this.count);
@@ -114,7 +124,7 @@ export class GalleryPanel extends Panel {
     const input = element("input", "lb-ui-check", { type: "radio", value: name, checked: name === this.order });
     input.addEventListener("change", () => this.sortBy(name));
     this.orders = { ...this.orders, [name]: input };
-    label.append(input, name);
+    label.append(input, orderName(name));
     return label;
   }
 
@@ -208,9 +218,11 @@ export class GalleryPanel extends Panel {
 
   idleText() {
     const { project, round } = this.store;
-    if (!project) return "Link a project. Its candidates then appear here, for you to pick.";
-    if (!this.store.there) return `Project ${project} has no round ${round} yet. Press Run to draw its candidates.`;
-    return `Round ${round} of ${project} has no candidates yet. They appear here as they are drawn.`;
+    if (!project) return t("Link a project. Its candidates then appear here, for you to pick.");
+    const words = this.store.there
+      ? word("Round {round} of {project} has no candidates yet. They appear here as they are drawn.")
+      : word("Project {project} has no round {round} yet. Press Run to draw its candidates.");
+    return t(words, { project, round });
   }
 
   drawNote() {
@@ -235,7 +247,7 @@ export class GalleryPanel extends Panel {
     Object.assign(this, { shownBy: key, drawn: store.candidates, orderedBy: this.order });
     const fits = filterCandidates(this.ordered, filter, ({ name }) => store.pickOf(name), this.mode());
     this.grid.show(this.similar.checked ? groupTwins(fits) : fits);
-    this.count.textContent = filter ? `${countText(fits.length, "image")} of ${this.ordered.length}` : "";
+    this.count.textContent = filter ? shownText(fits.length, this.ordered.length) : "";
     return undefined;
   }
 
@@ -243,18 +255,19 @@ export class GalleryPanel extends Panel {
     const { store } = this;
     const mode = this.mode();
     const [kept, target] = [store.keptCount(mode), this.target()];
-    const saving = store.saving || store.pending.length ? "saving…" : store.history.length ? "saved" : null;
-    const made = this.made && `${this.made.made} of ${this.made.total} drawn`;
-    const told = [`${kept} of ${target} kept`, toDo(kept, target, mode), made, store.problem ? null : saving];
+    const saving = store.saving || store.pending.length ? t("saving…") : store.history.length ? t("saved") : null;
+    const made = this.made && t("{made} of {total} drawn", this.made);
+    const told = [t("{kept} of {target} kept", { kept, target }), toDo(kept, target, mode), made, store.problem ? null : saving];
     this.status.textContent = told.filter(Boolean).join(" · ");
-    this.status.title = `Including ${countText(store.crops.length, "crop")} of the original`;
-    this.bar.show(Math.min(kept, target), target, `${kept} of ${target}`);
+    this.status.title = cropsText(store.crops.length);
+    this.bar.show(Math.min(kept, target), target, t("{done} of {cells}", { done: kept, cells: target }));
     this.runButton.disabled = kept < target && mode === "manual";
-    this.runButton.title = this.runButton.disabled ? "Pick enough images first" : "Queue the workflow to continue";
+    this.runButton.title = this.runButton.disabled ? t("Pick enough images first")
+      : t("Queue the workflow to continue");
     const open = store.openProposals().length;
     this.proposedButton.disabled = !open;
-    this.proposedButton.title = open ? `Keep the ${open} proposed images that are undecided`
-      : "All proposed images are decided";
+    this.proposedButton.title = open ? t("Keep the {count} proposed images that are undecided", { count: open })
+      : t("All proposed images are decided");
     this.undo.draw();
   }
 
@@ -267,6 +280,10 @@ export class GalleryPanel extends Panel {
   /** How many images are wanted, including the crops. */
   target() {
     return this.host.keep() || this.store.target;
+  }
+
+  keptText() {
+    return t("{kept} of {target} kept", { kept: this.store.keptCount(this.mode()), target: this.target() });
   }
 
   thumb(candidate) {
@@ -286,7 +303,7 @@ export class GalleryPanel extends Panel {
     const next = stay || again ? null : this.grid.next(name, 1);
     const { label, said } = DECISIONS[again ? "" : state];
     this.store.edit(label(name), [name], () => ({ state: again ? "" : state }));
-    this.say(`${name} ${said}; ${this.store.keptCount(this.mode())} of ${this.target()} kept`);
+    this.say(`${name} ${t(said)}; ${this.keptText()}`);
     if (this.zoom.isOpen && next) this.zoom.show(next);
     else if (next) this.grid.focus(next);
   }
@@ -295,7 +312,7 @@ export class GalleryPanel extends Panel {
     const names = this.store.openProposals().map(({ name }) => name);
     const label = `keeping the ${countText(names.length, "proposed image")}`;
     this.store.edit(label, names, () => ({ state: "keep" }));
-    this.say(`${label}; ${this.store.keptCount(this.mode())} of ${this.target()} kept`);
+    this.say(`${label}; ${this.keptText()}`);
   }
 
   zoomOn(name) {
@@ -321,7 +338,7 @@ export class GalleryPanel extends Panel {
   }
 
   async takeBack(wish) {
-    if (await this.store.changeWishes({ remove: [wish.id] })) this.say(`${wish.candidate} is not drawn again`);
+    if (await this.store.changeWishes({ remove: [wish.id] })) this.say(t("{name} is not drawn again", { name: wish.candidate }));
   }
 
   /** Put a candidate into the workflow, and show the workflow. */

@@ -1,6 +1,8 @@
 /** Decisions by hand on candidates, and what follows from them: what counts as kept, quotas, history and undo. Pure
  * functions, no host. */
 
+import { t, word } from "../common/words.js";
+
 /** @typedef {{state: ""|"keep"|"reject", tags: string[]|null, crop: number[]|null, flip: boolean, note: string}} Pick
  * @typedef {{label: string, at: string|null, changes: Map<string, {before: Pick, after: Pick}>, ways?: object}} Step */
 
@@ -31,11 +33,11 @@ export function isKept(candidate, pick, mode) {
   return mode === "manual" ? candidate.carried : candidate.proposed;
 }
 
-/** A candidate's state in words. */
+/** A candidate's state in words, in English, as a filter takes them; `t` shows it. */
 export function stateWord(candidate, pick, mode) {
-  if (pick.state) return { keep: "kept", reject: "rejected" }[pick.state];
-  if (isKept(candidate, pick, mode)) return candidate.carried ? "kept from an earlier round" : "kept as proposed";
-  return candidate.proposed ? "undecided, proposed" : "undecided";
+  if (pick.state) return { keep: word("kept"), reject: word("rejected") }[pick.state];
+  if (isKept(candidate, pick, mode)) return candidate.carried ? word("kept from an earlier round") : word("kept as proposed");
+  return candidate.proposed ? word("undecided, proposed") : word("undecided");
 }
 
 /**
@@ -59,8 +61,8 @@ export function quotaRows(quotas, kept) {
 
 /** What to do next, after "11 of 16 kept". */
 export function toDo(kept, target, mode) {
-  if (kept < target && mode === "manual") return `pick ${target - kept} more, then press Run`;
-  return kept < target ? "press Run to choose, or keep more by hand" : "press Run to continue";
+  if (kept < target && mode === "manual") return t("pick {count} more, then press Run", { count: target - kept });
+  return kept < target ? t("press Run to choose, or keep more by hand") : t("press Run to continue");
 }
 
 // -- crops ----------------------------------------------------------------------------------------------------------
@@ -94,9 +96,11 @@ export function cropOf({ width, height }, [left, top, right, bottom]) {
 /** What is wrong with a typed crop, or "". */
 export function cropProblem({ width, height }, [left, top, right, bottom]) {
   const sides = [left, top, right, bottom];
-  if (!sides.every(Number.isInteger)) return "use whole numbers of pixels";
-  if (left < 0 || top < 0 || right > width || bottom > height) return `the image is ${width} × ${height}`;
-  if (right - left < LEAST_SIDE || bottom - top < LEAST_SIDE) return `use at least ${LEAST_SIDE} pixels on each side`;
+  if (!sides.every(Number.isInteger)) return t("use whole numbers of pixels");
+  if (left < 0 || top < 0 || right > width || bottom > height) return t("the image is {width} × {height}", { width, height });
+  if (right - left < LEAST_SIDE || bottom - top < LEAST_SIDE) {
+    return t("use at least {least} pixels on each side", { least: LEAST_SIDE });
+  }
   return "";
 }
 

@@ -2,7 +2,8 @@
  * document nor the host: the routes are passed in. */
 
 import { Store } from "../common/store.js";
-import { countTags, countText, joinTags, listNames } from "../common/tags.js";
+import { countTags, joinTags, listNames } from "../common/tags.js";
+import { t, word } from "../common/words.js";
 import { moveUp, noteReplaced, rankCandidates } from "./order.js";
 import { UNTOUCHED, WAYS, difference, isEmpty, isKept, isSame, joinSteps, stackSteps, stepOf, waysOf } from
   "./picks.js";
@@ -11,7 +12,8 @@ import { UNTOUCHED, WAYS, difference, isEmpty, isKept, isSame, joinSteps, stackS
 const SAVE_MS = 200;
 const NO_SHELF = { put() {}, take: () => null };
 
-const were = (names) => `${listNames(names)} ${names.length === 1 ? "was" : "were"}`;
+/** A sentence about candidates, for one and for several. */
+const about = (names, one, many) => t(names.length === 1 ? one : many, { names: listNames(names) });
 
 export class GalleryStore extends Store {
   /**
@@ -53,7 +55,7 @@ export class GalleryStore extends Store {
   }
 
   reportReading(error, project, round) {
-    this.problem = `Cannot read round ${round} of ${project}: ${error.message}`;
+    this.problem = t("Cannot read round {round} of {project}: {problem}", { round, project, problem: error.message });
   }
 
   /** There is nothing to choose from yet. */
@@ -133,8 +135,9 @@ export class GalleryStore extends Store {
   giveWay(lost) {
     const last = this.history[this.history.length - 1];
     this.yielded.push({ at: last?.at ?? "", label: "giving way", changes: lost });
-    this.notice = `${were([...lost.keys()])} changed elsewhere at the same time. The other ` +
-      "change is shown; Undo brings yours back.";
+    this.notice = about([...lost.keys()],
+      word("{names} was changed elsewhere at the same time. The other change is shown; Undo brings yours back."),
+      word("{names} were changed elsewhere at the same time. The other change is shown; Undo brings yours back."));
   }
 
   /** Compute what is shown and what can be undone, from the saved data and the unsaved steps. */
@@ -270,7 +273,7 @@ export class GalleryStore extends Store {
       const { again } = await this.wish({ project, round, add, remove });
       if (project === this.project && round === this.round) Object.assign(this, { again, notice: null });
     } catch (error) {
-      this.notice = `Not saved: ${error.message}`;
+      this.notice = t("Not saved: {problem}", { problem: error.message });
       return false;
     } finally {
       this.version += 1;
@@ -286,7 +289,7 @@ export class GalleryStore extends Store {
   }
 
   unsavedText() {
-    return countText(this.pending.length, "change");
+    return this.pending.length === 1 ? t("1 change") : t("{count} changes", { count: this.pending.length });
   }
 
   async flush(leaving = false) {
@@ -339,13 +342,15 @@ export class GalleryStore extends Store {
     this.pending = this.pending.filter((other) => other !== step);
     if (this.onShelf) this.putOnShelf();
     this.settle();
-    this.notice = `Not saved, and taken back: ${step.label}. ${error.message}`;
+    this.notice = t("Not saved, and taken back: {problem}", { problem: `${step.label}. ${error.message}` });
     return true;
   }
 
   resolveConflict(fresh) {
     const elsewhere = this.merge(fresh);
-    if (elsewhere.length) this.notice ??= `${were(elsewhere)} changed elsewhere. Your changes are still here.`;
+    if (elsewhere.length) this.notice ??= about(elsewhere,
+      word("{names} was changed elsewhere. Your changes are still here."),
+      word("{names} were changed elsewhere. Your changes are still here."));
     return true;
   }
 }

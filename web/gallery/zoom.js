@@ -6,12 +6,13 @@ import { button, element, field, makeTerms } from "../common/dom.js";
 import { figureName, figureWords } from "../common/figures.js";
 import { hostUrl } from "../common/host.js";
 import { FittedPicture } from "../common/picture.js";
+import { t, word } from "../common/words.js";
 import { AgainForm } from "./again.js";
 import { kinOf, loraWords } from "./card.js";
 import { CropPicture } from "./crop.js";
 import { cropOf, cropProblem, stateWord } from "./picks.js";
 
-const SIDES = ["left", "top", "right", "bottom"];
+const SIDES = [word("left"), word("top"), word("right"), word("bottom")];
 /** Scores in their order. The first ones are shown even if they were not measured. */
 const SCORES = ["likeness", "tag_recall", "novelty", "mark", "sharpness_z", "burn_z", "trait_colours", "face_likeness",
   "same_pose", "colour_shift", "detail_change"];
@@ -41,23 +42,24 @@ export class GalleryZoom {
     this.against = 0; // index of the crop shown beside it
     this.element = element("div", "lb-gallery-zoom", { hidden: true });
     this.element.setAttribute("role", "group");
-    this.element.setAttribute("aria-label", "One candidate");
+    this.element.setAttribute("aria-label", t("One candidate"));
     this.element.append(this.buildHead(), this.buildStage(), this.buildSide());
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
 
   buildHead() {
     this.title = element("span", "lb-ui-status");
-    this.back = button("Back", "Back to all candidates (Esc)", () => this.leave());
-    this.before = button("‹", "Previous (←)", () => this.go(-1));
-    this.after = button("›", "Next (→)", () => this.go(1));
-    this.before.setAttribute("aria-label", "Previous");
-    this.after.setAttribute("aria-label", "Next");
-    this.deciders = [["Keep", "keep", "K"], ["Reject", "reject", "X"], ["Undecided", "", "U"]].map(
-      ([label, state, key]) => [state, button(label, `${label}, and go on (${key})`, () => this.decide(state, false))]);
-    this.flipButton = button("Flip", "Mirror it left to right (F)", () => this.flip());
-    this.againButton = button("Again", "Draw this view again (A)", () => this.again.toggle());
-    this.sendButton = button("Send", "Send it to Load Candidate, to repair it in the workflow (S)", () =>
+    this.back = button(t("Back"), t("Back to all candidates (Esc)"), () => this.leave());
+    this.before = button("‹", t("Previous (←)"), () => this.go(-1));
+    this.after = button("›", t("Next (→)"), () => this.go(1));
+    this.before.setAttribute("aria-label", t("Previous"));
+    this.after.setAttribute("aria-label", t("Next"));
+    this.deciders = [[t("Keep"), "keep", "K"], [t("Reject"), "reject", "X"], [t("Undecided"), "", "U"]].map(
+      ([label, state, key]) => [state, button(label, t("{label}, and go on ({key})", { label, key }),
+        () => this.decide(state, false))]);
+    this.flipButton = button(t("Flip"), t("Mirror it left to right (F)"), () => this.flip());
+    this.againButton = button(t("Again"), t("Draw this view again (A)"), () => this.again.toggle());
+    this.sendButton = button(t("Send"), t("Send it to Load Candidate, to repair it in the workflow (S)"), () =>
       this.panel.sendToWorkflow(this.name));
     const head = element("div", "lb-ui-head");
     head.append(this.back, this.before, this.after, this.title, ...this.deciders.map(([, input]) => input),
@@ -71,7 +73,7 @@ export class GalleryZoom {
     this.otherName = element("div", "lb-ui-name");
     this.strip = element("div", "lb-gallery-strip");
     this.strip.setAttribute("role", "group");
-    this.strip.setAttribute("aria-label", "Crops of the original");
+    this.strip.setAttribute("aria-label", t("Crops of the original"));
     const compared = element("div", "lb-gallery-compared");
     compared.append(this.other.element, this.otherName, this.strip);
     this.stage = element("div", "lb-gallery-stage");
@@ -83,7 +85,7 @@ export class GalleryZoom {
   buildSide() {
     this.reason = element("p", "lb-gallery-reason");
     this.tagsPlace = element("div", "lb-gallery-tags");
-    this.note = field("text", "lb-gallery-note", "Note on this candidate", "note");
+    this.note = field("text", "lb-gallery-note", t("Note on this candidate"), t("note"));
     this.note.maxLength = 2000; // the server's limit
     this.note.addEventListener("change", () => this.noteTo(this.note.value));
     this.facts = element("dl", "lb-ui-terms");
@@ -96,17 +98,17 @@ export class GalleryZoom {
   buildCropFields() {
     this.sides = SIDES.map((side) => {
       const input = element("input", "lb-gallery-number", { type: "number", min: 0, step: 1 });
-      input.setAttribute("aria-label", `Crop: ${side}, in pixels`);
+      input.setAttribute("aria-label", t("Crop: {side}, in pixels", { side: t(side) }));
       input.addEventListener("change", () => this.typedCrop());
       return input;
     });
-    this.cropReset = button("Reset", "Use the whole image", () => this.cropTo(null));
-    this.cropReset.setAttribute("aria-label", "Reset the crop");
+    this.cropReset = button(t("Reset"), t("Use the whole image"), () => this.cropTo(null));
+    this.cropReset.setAttribute("aria-label", t("Reset the crop"));
     this.cropNote = element("span", "lb-ui-error lb-ui-note");
     const fields = element("div", "lb-gallery-crop");
-    const title = element("span", "", { textContent: "Crop in pixels, or drag on the image" });
+    const title = element("span", "", { textContent: t("Crop in pixels, or drag on the image") });
     fields.append(title, ...this.sides.map((input, index) => {
-      const label = element("label", "", { textContent: SIDES[index] });
+      const label = element("label", "", { textContent: t(SIDES[index]) });
       label.append(input);
       return label;
     }), this.cropReset, this.cropNote);
@@ -217,9 +219,10 @@ export class GalleryZoom {
 
   drawTitle(candidate) {
     const { grid } = this.panel;
-    const word = stateWord(candidate, this.pick, this.panel.mode());
-    const place = grid.places.has(this.name) ? `${grid.places.get(this.name) + 1} of ${grid.shown.length}` : "";
-    const title = [this.name, place, word].filter(Boolean).join(" · ");
+    const state = t(stateWord(candidate, this.pick, this.panel.mode()));
+    const place = grid.places.has(this.name) ? t("{place} of {count}",
+      { place: grid.places.get(this.name) + 1, count: grid.shown.length }) : "";
+    const title = [this.name, place, state].filter(Boolean).join(" · ");
     if (this.title.textContent === title) return;
     this.title.textContent = title;
     this.element.dataset.state = this.pick.state;
@@ -235,7 +238,7 @@ export class GalleryZoom {
     this.sides.forEach((input, index) => { input.max = index % 2 ? height : width; });
     this.cropDrawn = undefined;
     this.noted = null;
-    this.reason.textContent = `${candidate.proposed ? "Proposed" : "Not proposed"}: ${candidate.reason}`;
+    this.reason.textContent = `${candidate.proposed ? t("Proposed") : t("Not proposed")}: ${candidate.reason}`;
     this.facts.replaceChildren(...makeTerms(this.factRows(candidate)));
     this.compare(this.against);
   }
@@ -248,13 +251,13 @@ export class GalleryZoom {
   factRows(candidate) {
     const { scores, prompt, seed, round, width, height, view, generator, reference } = candidate;
     const kin = kinOf(candidate).map(([, words]) => words).join(", ");
-    const made = [["generator", generator], ["reference", reference]].filter(([, text]) => text);
+    const made = [[t("generator"), generator], [t("reference"), reference]].filter(([, text]) => text);
     const names = [...new Set([...SCORES, ...Object.keys(scores)])];
     const measured = names.filter((name) => name in scores || ALWAYS.includes(name)).map((name) =>
-      [figureName(name), name in scores ? scores[name].toFixed(2) : "not measured", figureWords(name)]);
-    return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed], ...made,
-      ["LoRA", loraWords(candidate)], ["round", round], ["pixels", `${width} × ${height}`],
-      ...(kin ? [["made", kin]] : [])];
+      [figureName(name), name in scores ? scores[name].toFixed(2) : t("not measured"), figureWords(name)]);
+    return [...measured, [t("view"), Object.values(view).join(", ")], [t("prompt"), prompt], [t("seed"), seed], ...made,
+      ["LoRA", loraWords(candidate)], [t("round"), round], [t("pixels"), `${width} × ${height}`],
+      ...(kin ? [[t("made"), kin]] : [])];
   }
 
   drawCrop({ width, height }, { crop }) {
@@ -273,8 +276,8 @@ export class GalleryZoom {
     if (!crops.length) return;
     this.against = index % crops.length;
     const { name, caption, full } = crops[this.against];
-    this.other.show(hostUrl(full), `Original crop ${name}`);
-    this.otherName.textContent = `original: ${name}`;
+    this.other.show(hostUrl(full), t("Original crop {name}", { name }));
+    this.otherName.textContent = t("original: {name}", { name });
     this.otherName.title = caption;
     if (this.stripOf !== crops) this.drawStrip(crops);
     [...this.strip.children].forEach((input, at) => input.setAttribute("aria-pressed", String(at === this.against)));
@@ -284,7 +287,8 @@ export class GalleryZoom {
     this.stripOf = crops;
     this.strip.replaceChildren(...crops.map(({ name, thumb }, index) => {
       const small = element("input", "lb-gallery-small", {
-        type: "image", src: hostUrl(thumb), alt: `Compare with ${name}`, title: `Compare with ${name} (C)`,
+        type: "image", src: hostUrl(thumb), alt: t("Compare with {name}", { name }),
+        title: t("Compare with {name} (C)", { name }),
       });
       small.addEventListener("click", () => this.compare(index));
       return small;
@@ -316,7 +320,7 @@ export class GalleryZoom {
 
   flip() {
     this.edit("flipping", ({ flip }) => ({ flip: !flip }));
-    this.panel.say(this.pick.flip ? "flipped" : "not flipped");
+    this.panel.say(this.pick.flip ? t("flipped") : t("not flipped"));
   }
 
   noteTo(text) {
@@ -327,7 +331,7 @@ export class GalleryZoom {
   cropTo(crop) {
     this.edit(crop ? "cropping" : "uncropping", () => ({ crop }));
     this.draw(); // at once, because a later drawing would overwrite what is typed into the next field
-    this.panel.say(crop ? `cropped to ${crop.join(", ")}` : "not cropped");
+    this.panel.say(crop ? t("cropped to {box}", { box: crop.join(", ") }) : t("not cropped"));
     this.complain("");
   }
 

@@ -6,10 +6,11 @@
 import { foldAgain, foldInputs } from "../common/fold.js";
 import { allNodes } from "../common/graph.js";
 import {
-  EVENTS, app, colourTables, expectEvents, latestTabId, listen, showNodeText, tabId, whenPaletteChanges,
+  EVENTS, app, colourTables, expectEvents, language, latestTabId, listen, showNodeText, tabId, whenPaletteChanges,
   whenRendererChanges,
 } from "../common/host.js";
 import { callAfter, showRunAgain } from "../common/mount.js";
+import { loadWords } from "../common/words.js";
 import { colourSockets, styleSockets } from "./colours.js";
 import { nodeOf, toShowAgain } from "./last_runs.js";
 import { markLinked } from "./linked.js";
@@ -34,6 +35,7 @@ expectEvents(); // now: a workflow may run while this page is loaded, and `setup
 
 app.registerExtension({
   name: "lora_bootstrap.page",
+  init: () => loadWords(language()), // the host waits for it before it makes a node
   setup() {
     document.addEventListener("copy", copyPlainly);
     // the server gives a new tab its id with the first status, and a restarted one has forgotten all of them

@@ -2,12 +2,15 @@
  * unset. Loading this module has no effect. */
 
 import { isLinked } from "../common/graph.js";
+import { t } from "../common/words.js";
 
-const MARK = " ← linked";
+/** The mark in the user's language, and in English, in which it may have been set before. */
+const marks = () => [` ← ${t("linked")}`, " ← linked"];
 /** A label as it is without the mark; undefined if that is the name alone. */
 function withoutMark(label, name) {
-  if (!label?.endsWith(MARK)) return label;
-  const own = label.slice(0, -MARK.length);
+  const mark = marks().find((one) => label?.endsWith(one));
+  if (!mark) return label;
+  const own = label.slice(0, -mark.length);
   return own === name ? undefined : own;
 }
 
@@ -16,7 +19,7 @@ function withoutMark(label, name) {
 export function markLinked(node) {
   for (const widget of node.widgets ?? []) {
     const own = withoutMark(widget.label, widget.name);
-    const label = isLinked(node, widget.name) ? `${own ?? widget.name}${MARK}` : own;
+    const label = isLinked(node, widget.name) ? `${own ?? widget.name}${marks()[0]}` : own;
     if (label !== widget.label) widget.label = label;
   }
   for (const input of node.inputs ?? []) {

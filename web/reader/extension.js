@@ -1,13 +1,13 @@
 /** Opens the pack's guides and help pages over the graph when a link to one is clicked: in a note, in the host's help of
  * a node, in a panel. The front ends resolve such links differently, some to an address that is not there. */
 
-import { app, titlesOf } from "../common/host.js";
+import { app } from "../common/host.js";
 import { linkStyles } from "../common/mount.js";
 import { pageAt, servedFrom } from "./address.js";
 import { Reader } from "./dialog.js";
+import { TITLES } from "./titles.js";
 
 const PACK = servedFrom(import.meta.url);
-const OURS = /^LoraBootstrap_/;
 const reader = new Reader();
 
 app.registerExtension({
@@ -43,5 +43,5 @@ function askedFor(event) {
 /** Whether a link is in the host's help of one of the pack's nodes: older front ends leave such links relative. */
 function isInHelp(link) {
   const title = link.closest(".node-help-content")?.querySelector("h1")?.textContent.trim();
-  return Boolean(title) && titlesOf(OURS).includes(title);
+  return TITLES.includes(title);
 }

@@ -1,8 +1,10 @@
 /** What is linked to a stack before its own lines, as rows that cannot be edited there. Pure functions; loading this
  * module has no effect. */
 
+import { t, word } from "../common/words.js";
+
 const called = (wanted) => ({ name }) => name === wanted;
-const titleOf = (node) => node?.title || node?.type || "a linked node";
+const titleOf = (node) => node?.title || node?.type || t("a linked node");
 
 /**
  * @param {object} node a LoRA Stack
@@ -27,4 +29,5 @@ export function linkedBefore(node, graph) {
 }
 
 /** A row in words: "akane at 0.8, from Train LoRA". */
-export const rowText = ({ name, from, strength }) => `${name}${strength && ` at ${strength}`}, from ${from}`;
+export const rowText = ({ name, from: node, strength }) =>
+  t(strength ? word("{name} at {strength}, from {node}") : word("{name}, from {node}"), { name, strength, node });

@@ -5,6 +5,7 @@ import { button, element } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
 import { AROUND, Panel } from "../common/panel.js";
 import { UndoControls } from "../common/undo.js";
+import { t, word } from "../common/words.js";
 import { rowText } from "./before.js";
 import { askStack, fetchNames } from "./routes.js";
 import { StackRow } from "./row.js";
@@ -14,10 +15,10 @@ import { StackStore } from "./store.js";
 const LOOK_MS = 300;
 /** The smallest height in pixels, and the largest height of the rows in lines of text unless the node is enlarged. */
 const HEIGHT = { least: 60, rows: 36 };
-const EMPTY = "No LoRA yet.";
-const NONE_BUT_LINKED = "Only what is linked.";
-const LINKED = "The text comes from the link to entries, so it cannot be edited here.";
-const MORE = "LoRAs linked before these also count when the workflow runs.";
+const EMPTY = word("No LoRA yet.");
+const NONE_BUT_LINKED = word("Only what is linked.");
+const LINKED = word("The text comes from the link to entries, so it cannot be edited here.");
+const MORE = word("LoRAs linked before these also count when the workflow runs.");
 
 export class StackList extends Panel {
   /**
@@ -42,13 +43,13 @@ export class StackList extends Panel {
   }
 
   build() {
-    this.buildBody("lb-ui lb-stack", "LoRAs of the stack");
+    this.buildBody("lb-ui lb-stack", t("LoRAs of the stack"));
     this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
     this.list = element("ul", "lb-stack-rows");
-    this.list.setAttribute("aria-label", "LoRAs");
+    this.list.setAttribute("aria-label", t("LoRAs"));
     this.scroller = element("div", "lb-stack-scroller");
     this.before = element("ul", "lb-stack-before", { hidden: true });
-    this.before.setAttribute("aria-label", "LoRAs linked before these");
+    this.before.setAttribute("aria-label", t("LoRAs linked before these"));
     this.scroller.append(this.before, this.list);
     this.body.append(this.buildHead(), this.scroller, this.buildFoot(), this.live);
     this.body.addEventListener("keydown", (event) => this.undo.key(event));
@@ -61,16 +62,16 @@ export class StackList extends Panel {
     this.head = element("div", "lb-ui-head");
     this.status = element("span", "lb-ui-status");
     this.undo = new UndoControls(() => this.store, (text) => this.say(text), true);
-    this.textButton = button("As text", "Show and edit the saved text", () => this.toggleText());
+    this.textButton = button(t("As text"), t("Show and edit the saved text"), () => this.toggleText());
     this.head.append(this.status, ...this.undo.buttons, this.textButton);
     return this.head;
   }
 
   buildFoot() {
     this.foot = element("div", "lb-stack-foot");
-    this.addButton = button("Add a LoRA", "", () => this.add());
+    this.addButton = button(t("Add a LoRA"), "", () => this.add());
     this.advice = element("ul", "lb-stack-advice");
-    this.advice.setAttribute("aria-label", "Advice");
+    this.advice.setAttribute("aria-label", t("Advice"));
     this.advice.setAttribute("aria-live", "polite");
     this.foot.append(this.addButton, this.advice);
     return this.foot;
@@ -163,7 +164,8 @@ export class StackList extends Panel {
     const rows = this.host.before();
     this.before.hidden = !rows.length;
     this.before.replaceChildren(...rows.map((row) => {
-      const title = `Its strength is ${row.strength ? "run_strength of this node" : "set where it comes from"}`;
+      const title = t(row.strength ? word("Its strength is run_strength of this node")
+        : word("Its strength is set where it comes from"));
       return element("li", "lb-stack-linked", { textContent: rowText(row), title });
     }));
   }
@@ -201,10 +203,11 @@ export class StackList extends Panel {
     const { store } = this;
     const loras = store.shown.filter(({ kind, name }) => kind === "lora" && name);
     const off = loras.filter((row) => row.off).length;
-    const counts = [`${loras.length - off} on`, off ? `${off} off` : "", `strengths sum to ${store.told.total}`];
-    const none = this.host.before().length ? NONE_BUT_LINKED : EMPTY;
+    const counts = [t("{count} on", { count: loras.length - off }), off ? t("{count} off", { count: off }) : "",
+      t("strengths sum to {total}", store.told)];
+    const none = this.host.before().length ? t(NONE_BUT_LINKED) : t(EMPTY);
     const told = loras.length ? counts.filter(Boolean).join(" · ") : none;
-    this.status.textContent = linked ? LINKED : told;
+    this.status.textContent = linked ? t(LINKED) : told;
     this.undo.hide(text);
     this.undo.draw();
   }
@@ -213,7 +216,7 @@ export class StackList extends Panel {
   drawAdvice(linked, text) {
     const { store } = this;
     const errors = text ? store.told.lines.map(({ error }) => error).filter(Boolean) : [];
-    const more = this.host.before().length && store.shown.length ? [MORE] : [];
+    const more = this.host.before().length && store.shown.length ? [t(MORE)] : [];
     const advice = [...errors, ...store.told.advice, ...more];
     const lines = linked ? [] : store.problem ? [store.problem] : advice;
     const told = JSON.stringify(lines);

@@ -3,16 +3,17 @@
 
 import { button, element, field } from "../common/dom.js";
 import { Menu } from "../common/menu.js";
+import { t, word } from "../common/words.js";
 import { blockOffers, nameOffers, withBlock, writtenNames } from "./text.js";
 
 const OFFERED = 60;
 const STRENGTHS = [
-  ["strength", "model", "1", "Strength on the model"],
-  ["clip", "clip", "same", "Strength on the text encoders; empty uses the model's"],
+  ["strength", word("model"), "1", word("Strength on the model")],
+  ["clip", "clip", word("same"), word("Strength on the text encoders; empty uses the model's")],
 ];
-const HELP = "Alt+↑ and Alt+↓ move the row. Ctrl+Z undoes.";
-const MARKED = "Off, because the line begins with off or #.";
-const GONE = "file not found, which does not matter while it is off";
+const HELP = word("Alt+↑ and Alt+↓ move the row. Ctrl+Z undoes.");
+const MARKED = word("Off, because the line begins with off or #.");
+const GONE = word("file not found, which does not matter while it is off");
 
 let numbered = 0;
 
@@ -25,10 +26,10 @@ export class StackRow {
     Object.assign(this, { list, id: row.id, kind: row.kind, fields: {}, menus: new Map(), typed: null });
     this.element = element("li", "lb-stack-row");
     this.note = element("div", "lb-stack-note", { id: `lb-stack-note-${(numbered += 1)}` });
-    this.grip = element("span", "lb-stack-grip", { textContent: "⠿", title: "Drag to reorder, or Alt+↑ and Alt+↓" });
+    this.grip = element("span", "lb-stack-grip", { textContent: "⠿", title: t("Drag to reorder, or Alt+↑ and Alt+↓") });
     this.grip.ariaHidden = "true";
     this.grip.addEventListener("pointerdown", (event) => list.drag(this, event));
-    this.removeButton = button("×", "Remove", () => this.remove());
+    this.removeButton = button("×", t("Remove"), () => this.remove());
     this.removeButton.classList.add("lb-stack-remove");
     const lines = row.kind === "lora" ? this.buildLora() : this.buildText();
     for (const parts of lines) {
@@ -56,29 +57,29 @@ export class StackRow {
       () => this.list.store.list());
     name.addEventListener("focus", () => this.list.store.list());
     const strengths = STRENGTHS.map((strength) => this.buildStrength(...strength));
-    const blocks = this.input("blocks", "text", "lb-stack-blocks", "all blocks");
+    const blocks = this.input("blocks", "text", "lb-stack-blocks", t("all blocks"));
     const file = () => this.list.store.file(this.id) ?? { presets: {}, blocks: [] };
     this.addMenu(blocks, (typed) => blockOffers(file(), typed, OFFERED),
       (chosen) => this.put("blocks", withBlock(blocks.value, chosen)));
-    blocks.title = `Blocks to keep; empty keeps all. ↓ shows the file's blocks. ${HELP}`;
-    name.title = `↓ shows all LoRAs. ${HELP}`;
+    blocks.title = `${t("Blocks to keep; empty keeps all. ↓ shows the file's blocks.")} ${t(HELP)}`;
+    name.title = `${t("↓ shows all LoRAs.")} ${t(HELP)}`;
     const rest = element("span", "lb-stack-rest");
     rest.append(blocks, this.removeButton);
     return [[this.grip, this.check, name], [...strengths, rest]];
   }
 
-  buildStrength(key, word, placeholder, title) {
-    const label = element("label", "lb-stack-strength", { title: `${title}. ${HELP}` });
-    const input = this.input(key, "number", "lb-stack-number", placeholder);
+  buildStrength(key, name, placeholder, title) {
+    const label = element("label", "lb-stack-strength", { title: `${t(title)}. ${t(HELP)}` });
+    const input = this.input(key, "number", "lb-stack-number", t(placeholder));
     Object.assign(input, { step: "0.05", min: "-10", max: "10" });
-    label.append(element("span", "lb-stack-word", { textContent: word }), input);
+    label.append(element("span", "lb-stack-word", { textContent: t(name) }), input);
     return label;
   }
 
   buildText() {
     const input = this.input("raw", "text", "lb-stack-raw", "");
     input.setAttribute("aria-describedby", this.note.id);
-    input.title = HELP;
+    input.title = t(HELP);
     return [[this.grip, input, this.removeButton]];
   }
 
@@ -102,10 +103,10 @@ export class StackRow {
     const { row, list } = this;
     const verdict = list.store.verdict(this.id);
     for (const [key, input] of Object.entries(this.fields)) this.fill(input, row[key]);
-    const what = row.kind === "lora" ? row.name || "new LoRA" : "line";
+    const what = row.kind === "lora" ? row.name || t("new LoRA") : t("line");
     if (row.kind === "lora") this.name(row, what);
-    else this.fields.raw.ariaLabel = row.kind === "note" ? "Comment" : "A line as text";
-    this.removeButton.title = `Remove ${what}`;
+    else this.fields.raw.ariaLabel = row.kind === "note" ? t("Comment") : t("A line as text");
+    this.removeButton.title = t("Remove {tag}", { tag: what });
     this.removeButton.ariaLabel = this.removeButton.title;
     const error = row.name || row.kind !== "lora" ? verdict?.error ?? "" : "";
     const state = error ? "error" : row.off || row.kind === "note" ? "off" : "on";
@@ -118,12 +119,12 @@ export class StackRow {
   name(row, what) {
     const { name, strength, clip, blocks } = this.fields;
     name.ariaLabel = "LoRA";
-    strength.ariaLabel = `Model strength of ${what}`;
-    clip.ariaLabel = `Text encoder strength of ${what}`;
-    blocks.ariaLabel = `Blocks of ${what}`;
+    strength.ariaLabel = t("Model strength of {name}", { name: what });
+    clip.ariaLabel = t("Text encoder strength of {name}", { name: what });
+    blocks.ariaLabel = t("Blocks of {name}", { name: what });
     this.check.checked = !row.off;
-    this.check.ariaLabel = `${what} is on`;
-    this.check.title = row.off ? "Switch on" : "Switch off";
+    this.check.ariaLabel = t("{name} is on", { name: what });
+    this.check.title = row.off ? t("Switch on") : t("Switch off");
   }
 
   /** Show a value, but do not overwrite what is being typed. */
@@ -143,15 +144,15 @@ export class StackRow {
     this.told = told;
     this.note.hidden = !text;
     this.note.classList.toggle("lb-ui-error", Boolean(error));
-    const takes = (error ? near : []).map((name) => button(name, `Put ${name} here`, () => this.put("name", name)));
+    const takes = (error ? near : []).map((name) => button(name, t("Put {name} here", { name }), () => this.put("name", name)));
     this.note.replaceChildren(element("span", "", { textContent: text }), ...takes);
   }
 
   facts(row, verdict) {
     if (row.kind !== "lora") return verdict?.off === false ? namesText(verdict.loras) : "";
     const file = this.list.store.file(this.id);
-    const marked = !row.off && verdict?.off ? MARKED : "";
-    const gone = row.off && verdict?.loras[0]?.name === "" ? GONE : "";
+    const marked = !row.off && verdict?.off ? t(MARKED) : "";
+    const gone = row.off && verdict?.loras[0]?.name === "" ? t(GONE) : "";
     return [marked, gone, file?.role, file?.triggers.join(", ")].filter(Boolean).join(" · ");
   }
 

@@ -1,17 +1,20 @@
 /** A sweep as a table: which axes are rows and columns, what the others show, and the cell at each position. Pure
  * functions. Loading this module has no effect. */
 
+import { t, word } from "../common/words.js";
+
 const OF_THE_LORA = ["checkpoint", "strength"];
 /** Axes for columns and rows if nobody has chosen, most suitable first. */
 const COLUMNS = ["strength", "seed", "prompt", "checkpoint", "base", "stack"];
 const ROWS = ["stack", "checkpoint", "prompt", "seed", "base", "strength"];
-export const NO_LORA = "no LoRA";
+const noLora = () => t("no LoRA");
 
-/** Names of the axes. */
-export const TITLES = {
-  base: "Base model", checkpoint: "Checkpoint", stack: "The other LoRA", strength: "Strength", prompt: "Prompt",
-  seed: "Seed",
+const TITLES = {
+  base: word("Base model"), checkpoint: word("Checkpoint"), stack: word("The other LoRA"), strength: word("Strength"),
+  prompt: word("Prompt"), seed: word("Seed"),
 };
+/** An axis's name for people. */
+export const titleOf = (axis) => (TITLES[axis] ? t(TITLES[axis]) : axis);
 
 const isOfLora = (name) => OF_THE_LORA.includes(name);
 
@@ -63,7 +66,7 @@ export function choicesOn(sweep, view, name) {
   const axis = sweep.axes.find((one) => one.name === name);
   if (!axis) return [{ choice: 0, label: "" }];
   const all = axis.choices.map((label, choice) => ({ choice, label }));
-  return noLoraAxis(sweep, view) === name ? [{ choice: null, label: NO_LORA }, ...all] : all;
+  return noLoraAxis(sweep, view) === name ? [{ choice: null, label: noLora() }, ...all] : all;
 }
 
 /** A sweep's cells by position. */
@@ -165,6 +168,8 @@ export function sameIn(other, places, sweep, cell) {
   return places.get((bare ? withoutLora(other.axes, at) : at).join()) ?? null;
 }
 
+/** Names of the filters, for people: `t` shows them. */
+export const SHOWN_WORDS = { all: word("all"), "not hidden": word("not hidden"), failed: word("failed") };
 const SHOWN = {
   all: () => true,
   "not hidden": (cell, marks) => !marks.hidden.has(cell.key),
@@ -197,6 +202,9 @@ export function recommendedRow(sweep) {
   return Number.isInteger(index) ? sweep.scores.rows[index] ?? null : null;
 }
 
+const IN_NAMES = { base: word("base"), stack: word("stack"), strength: word("strength"), seed: word("seed") };
+const inSentence = (axis) => (IN_NAMES[axis] ? t(IN_NAMES[axis]) : axis);
+
 /** A cell in words: its label on each axis with more than one choice. */
 export function nameOf(sweep, cell) {
   const bare = cell.at.includes(null);
@@ -204,7 +212,7 @@ export function nameOf(sweep, cell) {
     if (bare && isOfLora(name)) return "";
     if (choices.length === 1) return "";
     const label = choices[cell.at[index]];
-    return name === "checkpoint" || name === "prompt" ? label : `${name} ${label}`;
+    return name === "checkpoint" || name === "prompt" ? label : `${inSentence(name)} ${label}`;
   });
-  return [bare ? NO_LORA : "", ...words].filter(Boolean).join(" · ") || cell.prompt || cell.key;
+  return [bare ? noLora() : "", ...words].filter(Boolean).join(" · ") || cell.prompt || cell.key;
 }

@@ -5,6 +5,7 @@ import { Choice } from "../common/choice.js";
 import { button, element, field, makeTerms } from "../common/dom.js";
 import { SWEEP_FIGURES, figureName, figureWords } from "../common/figures.js";
 import { FittedPicture } from "../common/picture.js";
+import { t, word } from "../common/words.js";
 import { nameOf } from "./axes.js";
 import { factRows } from "./facts.js";
 import { ASPECTS } from "./store.js";
@@ -13,11 +14,11 @@ import { ASPECTS } from "./store.js";
 const SCORES = ["likeness", "prompt", "diversity", "copies", "burn", "validation", "backgrounds", "artefacts", "by_eye",
   "score"];
 /** Rating → how a button shows it, and says it. */
-const RATINGS = { 1: ["+", "good"], "-1": ["−", "bad"], 0: ["", "not rated"] };
-const STATES = { failed: "Failed", missing: "Not made yet" };
+const RATINGS = { 1: ["+", word("good")], "-1": ["−", word("bad")], 0: ["", word("not rated")] };
+const STATES = { failed: word("Failed"), missing: word("Not made yet") };
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 /** What an image can be compared with. */
-const BESIDE = { bare: "no LoRA", other: "the other sweep", none: "nothing" };
+const BESIDE = { bare: word("no LoRA"), other: word("the other sweep"), none: word("nothing") };
 
 export class SweepCell {
   /**
@@ -31,7 +32,7 @@ export class SweepCell {
     this.beside = "bare";
     this.element = element("div", "lb-sweep-close", { hidden: true });
     this.element.setAttribute("role", "group");
-    this.element.setAttribute("aria-label", "One cell");
+    this.element.setAttribute("aria-label", t("One cell"));
     this.element.append(this.buildHead(), this.buildStage(), this.buildSide());
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
@@ -39,12 +40,13 @@ export class SweepCell {
   buildHead() {
     const { viewer } = this;
     this.title = element("span", "lb-ui-status");
-    this.back = button("Back", "Back to all cells (Esc)", () => this.leave());
-    this.bestButton = button("Best", "Mark it as the best (B)", () => viewer.best(this.cell));
-    this.hideButton = button("Hide", "Hide it (H)", () => viewer.hide(this.cell));
-    this.loadButton = button("Load workflow", "Open the workflow that made it", () => viewer.loadWorkflow(this.cell));
-    this.copyButton = button("Copy prompt", "Copy its prompt", () => viewer.copyPrompt(this.cell));
-    this.besideChoice = new Choice("Beside it", (value) => this.compare(value));
+    this.back = button(t("Back"), t("Back to all cells (Esc)"), () => this.leave());
+    this.bestButton = button(t("Best"), t("Mark it as the best (B)"), () => viewer.best(this.cell));
+    this.hideButton = button(t("Hide"), t("Hide it (H)"), () => viewer.hide(this.cell));
+    this.loadButton = button(t("Load workflow"), t("Open the workflow that made it"),
+      () => viewer.loadWorkflow(this.cell));
+    this.copyButton = button(t("Copy prompt"), t("Copy its prompt"), () => viewer.copyPrompt(this.cell));
+    this.besideChoice = new Choice(t("Beside it"), (value) => this.compare(value));
     const head = element("div", "lb-ui-head");
     head.append(this.back, this.title, this.besideChoice.element, this.bestButton, this.hideButton, this.copyButton,
       this.loadButton);
@@ -63,10 +65,10 @@ export class SweepCell {
   buildPicture(className) {
     const figure = element("figure", `lb-sweep-figure ${className}`);
     const frame = new FittedPicture("");
-    const word = element("p", "lb-sweep-failure");
+    const failure = element("p", "lb-sweep-failure");
     const caption = element("figcaption", "lb-ui-name");
-    figure.append(frame.element, word, caption);
-    return { element: figure, frame, word, caption };
+    figure.append(frame.element, failure, caption);
+    return { element: figure, frame, failure, caption };
   }
 
   buildSide() {
@@ -74,11 +76,11 @@ export class SweepCell {
     this.scoreTitle = element("p", "lb-sweep-verdict");
     this.scores = element("dl", "lb-ui-terms");
     this.facts = element("dl", "lb-ui-terms");
-    this.asField = field("text", "lb-sweep-as", "Name of the LoRA file", "name");
+    this.asField = field("text", "lb-sweep-as", t("Name of the LoRA file"), t("name"));
     this.asField.maxLength = 120;
     this.asField.addEventListener("keydown", (event) => event.key === "Enter" && this.use());
-    const title = "Copy its LoRA to ComfyUI's LoRAs, and mark the cell as the best";
-    this.useButton = button("Use this one", title, () => this.use());
+    const title = t("Copy its LoRA to ComfyUI's LoRAs, and mark the cell as the best");
+    this.useButton = button(t("Use this one"), title, () => this.use());
     this.used = element("p", "lb-sweep-used");
     this.used.setAttribute("role", "status");
     const use = element("div", "lb-sweep-use");
@@ -91,12 +93,13 @@ export class SweepCell {
   buildRatings() {
     const ratings = element("div", "lb-sweep-ratings");
     ratings.setAttribute("role", "group");
-    ratings.setAttribute("aria-label", "By eye");
+    ratings.setAttribute("aria-label", t("By eye"));
     this.ratingButtons = new Map(ASPECTS.map((aspect) => {
-      const title = `Rate the ${aspect} by eye: good, bad, not rated. Score Sweep counts it when it runs again`;
-      return [aspect, button(aspect, title, () => this.viewer.rate(this.cell, aspect))];
+      const title = t("Rate the {aspect} by eye: good, bad, not rated. Score Sweep counts it when it runs again",
+        { aspect: t(aspect) });
+      return [aspect, button(t(aspect), title, () => this.viewer.rate(this.cell, aspect))];
     }));
-    const name = element("span", "lb-sweep-ratings-name", { textContent: "by eye" });
+    const name = element("span", "lb-sweep-ratings-name", { textContent: t("by eye") });
     name.setAttribute("aria-hidden", "true"); // the group is called the same
     ratings.append(name, ...this.ratingButtons.values());
     this.ratings = ratings;
@@ -148,8 +151,8 @@ export class SweepCell {
     const { store, viewer } = this;
     this.cell = store.places.get(this.cell.at.join()) ?? this.cell;
     const { cell } = this;
-    const marks = [store.isBest(cell) && "best", store.isRecommended(cell) && "recommended",
-      store.isHidden(cell) && "hidden"].filter(Boolean);
+    const marks = [store.isBest(cell) && t("best"), store.isRecommended(cell) && t("recommended"),
+      store.isHidden(cell) && t("hidden")].filter(Boolean);
     this.title.textContent = [nameOf(store.sweep, cell), ...marks].join(" · ");
     this.bestButton.setAttribute("aria-pressed", String(store.isBest(cell)));
     this.hideButton.setAttribute("aria-pressed", String(store.isHidden(cell)));
@@ -159,16 +162,16 @@ export class SweepCell {
     this.drawScore(store.score(cell));
     this.facts.replaceChildren(...makeTerms(factRows(store.sweep, cell)));
     this.usePlace.hidden = !cell.lora;
-    this.asField.placeholder = cell.run ? `${cell.run}` : "name";
+    this.asField.placeholder = cell.run ? `${cell.run}` : t("name");
     this.loadButton.disabled = cell.state !== "done" || !viewer.actions.loadWorkflow;
     this.copyButton.disabled = !cell.prompt;
   }
 
-  drawPicture({ element: figure, frame, word, caption }, cell, name) {
+  drawPicture({ element: figure, frame, failure, caption }, cell, name) {
     figure.dataset.state = cell.state;
     frame.element.hidden = cell.state !== "done";
-    word.hidden = cell.state === "done";
-    word.textContent = cell.state === "done" ? "" : [STATES[cell.state], cell.error].filter(Boolean).join(": ");
+    failure.hidden = cell.state === "done";
+    failure.textContent = cell.state === "done" ? "" : [t(STATES[cell.state]), cell.error].filter(Boolean).join(": ");
     if (cell.state === "done") frame.show(this.viewer.picture(cell.full), name);
     caption.textContent = caption.title = name;
   }
@@ -178,13 +181,13 @@ export class SweepCell {
     const others = { bare: this.store.bare(cell), other: this.viewer.other(cell), none: null };
     const names = Object.keys(BESIDE).filter((name) => name === "none" || others[name]);
     const beside = names.includes(this.beside) ? this.beside : names[0];
-    this.besideChoice.show(names.map((value) => ({ value, label: BESIDE[value] })), beside);
+    this.besideChoice.show(names.map((value) => ({ value, label: t(BESIDE[value]) })), beside);
     this.besideChoice.element.hidden = names.length < 2;
     const other = others[beside];
     this.other.element.hidden = !other;
     if (!other) return;
     const called = `${this.viewer.otherTitle()}: ${nameOf(this.store.sweep, cell)}`;
-    const name = beside === "bare" ? "without the LoRA" : called;
+    const name = beside === "bare" ? t("without the LoRA") : called;
     this.drawPicture(this.other, other, name);
   }
 
@@ -197,10 +200,10 @@ export class SweepCell {
     this.ratings.hidden = cell.state !== "done";
     for (const [aspect, rate] of this.ratingButtons) {
       const rating = this.store.rating(cell, aspect);
-      const [sign, word] = RATINGS[rating];
-      rate.value = [aspect, sign].filter(Boolean).join(" ");
-      rate.dataset.rating = word;
-      rate.setAttribute("aria-label", `${aspect}: ${word}`);
+      const [sign, rated] = RATINGS[rating];
+      rate.value = [t(aspect), sign].filter(Boolean).join(" ");
+      rate.dataset.rating = rated;
+      rate.setAttribute("aria-label", `${t(aspect)}: ${t(rated)}`);
     }
   }
 
@@ -208,12 +211,12 @@ export class SweepCell {
     this.scoreTitle.hidden = !row;
     this.scores.hidden = !row;
     if (!row) return;
-    const gates = row.gates?.length ? `fails ${row.gates.join(", ")}` : "";
+    const gates = row.gates?.length ? t("fails {gates}", { gates: row.gates.join(", ") }) : "";
     const told = [row.label, row.verdict, gates, row.advice].filter(Boolean).join(" · ");
     this.scoreTitle.textContent = told;
     this.scoreTitle.dataset.verdict = row.verdict ?? "";
     this.scores.replaceChildren(...makeTerms(SCORES.map((name) => [figureName(name, SWEEP_FIGURES),
-      typeof row[name] === "number" ? row[name].toFixed(2) : "not measured", figureWords(name, SWEEP_FIGURES)])));
+      typeof row[name] === "number" ? row[name].toFixed(2) : t("not measured"), figureWords(name, SWEEP_FIGURES)])));
   }
 
   // -- doing --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
  * in view is in the document. The arrow keys move the focus from cell to cell. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
+import { t } from "../common/words.js";
 import { Table } from "./axes.js";
 import {
   GAP, WIDE, cellSize, cellsInSight, fitPlane, headerAt, headerStep, holdInSight, panView, revealCell, zoomView,
@@ -51,7 +52,7 @@ export class SweepGrid {
     this.port = element("div", "lb-sweep-port");
     this.plane = element("div", "lb-sweep-plane");
     this.port.setAttribute("role", "group");
-    this.port.setAttribute("aria-label", "Cells");
+    this.port.setAttribute("aria-label", t("Cells"));
     this.port.append(this.plane);
     this.element.append(this.corner, this.columnHeads, this.rowHeads, this.port);
     this.element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });

@@ -1,5 +1,7 @@
 /** Which sweep a node is about, and how far it is. Pure functions; loading this module has no effect. */
 
+import { t, word } from "../common/words.js";
+
 const SOCKET = "LORA_SWEEP";
 const PROPERTY = "sweep";
 
@@ -49,9 +51,9 @@ export function sidesOf(node, graph) {
 
 /** "14 of 40 cells, 1 failed". */
 export function progressText({ done, failed, total }) {
-  const cells = total === 1 ? "cell" : "cells";
-  const made = done === total ? `${total} ${cells}` : `${done} of ${total} ${cells}`;
-  return failed ? `${made}, ${failed} failed` : made;
+  const made = total === 1 ? t(done ? word("1 cell") : word("0 of 1 cell"))
+    : t(done === total ? word("{total} cells") : word("{done} of {total} cells"), { done, total });
+  return failed ? t("{cells}, {failed} failed", { cells: made, failed }) : made;
 }
 
 /** Whether an event belongs to a node. Inside a subgraph its id follows those of the enclosing nodes, separated by ":".

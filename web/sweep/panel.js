@@ -6,6 +6,7 @@ import { button, element, showNote } from "../common/dom.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { PlanLine } from "../common/plan.js";
+import { t } from "../common/words.js";
 import { progressText } from "./node.js";
 import { fetchSummary } from "./routes.js";
 
@@ -36,12 +37,12 @@ export class SweepPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-ui lb-sweep-panel", "Sweep");
+    this.buildBody("lb-ui lb-sweep-panel", t("Sweep"));
     this.status = element("span", "lb-ui-status");
     this.status.setAttribute("aria-live", "polite");
     const view = () => this.host.view(this.host.where());
-    this.openButton = button("Open viewer", "View the sweeps in the whole window", view);
-    this.bar = new ProgressBar("Cells made");
+    this.openButton = button(t("Open viewer"), t("View the sweeps in the whole window"), view);
+    this.bar = new ProgressBar(t("Cells made"));
     const head = element("div", "lb-ui-head lb-sweep-panel-head");
     head.append(this.status, this.openButton, this.bar.element);
     this.strip = element("div", "lb-sweep-strip");
@@ -73,7 +74,7 @@ export class SweepPanel extends Panel {
       if (name !== this.name) return;
       Object.assign(this, { summary, problem: null });
     } catch (error) {
-      this.problem = `Cannot read sweep ${name}: ${error.message}`;
+      this.problem = t("Cannot read sweep {name}: {problem}", { name, problem: error.message });
     }
     this.schedule();
   }
@@ -112,7 +113,7 @@ export class SweepPanel extends Panel {
     const { summary, told } = this;
     const counts = told ?? (summary && { done: summary.done, failed: summary.failed, total: summary.cells });
     this.status.textContent = counts ? progressText(counts) : this.idleText();
-    this.status.title = counts && this.name ? `Sweep ${this.name}` : "";
+    this.status.title = counts && this.name ? t("Sweep {name}", this) : "";
     this.bar.element.hidden = !counts;
     if (counts) this.drawBar(counts);
     const wrong = this.problem ?? this.wrong;
@@ -124,12 +125,13 @@ export class SweepPanel extends Panel {
   }
 
   idleText() {
-    return this.name ? `Press Run to make sweep ${this.name}.` : "Press Run to make its cells.";
+    return this.name ? t("Press Run to make sweep {name}.", this) : t("Press Run to make its cells.");
   }
 
   advice() {
     const { summary } = this;
-    return this.host.recommends && summary?.recommended ? `Recommended: ${summary.recommended}. ${summary.why}` : "";
+    if (!this.host.recommends || !summary?.recommended) return "";
+    return t("Recommended: {cell}. {why}", { cell: summary.recommended, why: summary.why });
   }
 
   drawBar({ done, failed, total }) {

@@ -2,13 +2,14 @@
  * the host: the routes are passed in. */
 
 import { Store } from "../common/store.js";
+import { t, word } from "../common/words.js";
 import { byPlace, recommendedRow, scoreOf, withoutLora } from "./axes.js";
 
 /** What a person rates by eye, because no figure measures it. */
-export const ASPECTS = ["anatomy", "skin", "light"];
+export const ASPECTS = [word("anatomy"), word("skin"), word("light")];
 /** Rating → the one that the next press gives. */
 const NEXT_RATING = { 0: 1, 1: -1, "-1": 0 };
-const RATED = { 0: "not rated", 1: "good", "-1": "bad" };
+const RATED = { 0: word("not rated"), 1: word("good"), "-1": word("bad") };
 
 const marksOf = ({ marks }) => ({ best: marks.best?.key ?? null, hidden: new Set(marks.hidden),
   ratings: new Map(Object.entries(marks.ratings ?? {})) });
@@ -65,12 +66,12 @@ export class SweepStore extends Store {
   }
 
   reportReading(error, name) {
-    this.problem = `Cannot read sweep ${name}: ${error.message}`;
+    this.problem = t("Cannot read sweep {name}: {problem}", { name, problem: error.message });
   }
 
   beginEmpty(name) {
     this.forget();
-    this.problem = `There is no sweep ${name}.`;
+    this.problem = t("There is no sweep {name}.", { name });
   }
 
   begin(fresh, name) {
@@ -134,12 +135,13 @@ export class SweepStore extends Store {
   toggleBest(cell, called) {
     const to = this.isBest(cell) ? null : cell.key;
     return this.mark({ kind: "best", from: this.marks.best, to,
-      label: to ? `marking ${called} as the best` : "clearing the best mark" });
+      label: to ? t("marking {cell} as the best", { cell: called }) : t("clearing the best mark") });
   }
 
   toggleHidden(cell, called) {
     const to = !this.isHidden(cell);
-    return this.mark({ kind: "hidden", key: cell.key, to, label: `${to ? "hiding" : "showing"} ${called}` });
+    return this.mark({ kind: "hidden", key: cell.key, to,
+      label: t(to ? word("hiding {cell}") : word("showing {cell}"), { cell: called }) });
   }
 
   /** 1 (good), -1 (bad) or 0 (not rated). */
@@ -152,7 +154,7 @@ export class SweepStore extends Store {
     const from = this.rating(cell, aspect);
     const to = NEXT_RATING[from];
     return this.mark({ kind: "rating", key: cell.key, aspect, from, to,
-      label: `rating the ${aspect} of ${called}: ${RATED[to]}` });
+      label: t("rating the {aspect} of {cell}: {rating}", { aspect: t(aspect), cell: called, rating: t(RATED[to]) }) });
   }
 
   mark(step) {
@@ -185,7 +187,7 @@ export class SweepStore extends Store {
   }
 
   unsavedText() {
-    return "Marks are";
+    return t("Marks are");
   }
 
   /** All marks as they are now. */
@@ -206,13 +208,13 @@ export class SweepStore extends Store {
   takeBack(request, error) {
     this.pending = [];
     this.restore();
-    this.notice = `Not saved, and taken back: ${error.message}`;
+    this.notice = t("Not saved, and taken back: {problem}", { problem: error.message });
     return true;
   }
 
   resolveConflict(fresh) {
     this.merge(fresh);
-    this.notice = "Marks were changed elsewhere. Your changes are still here.";
+    this.notice = t("Marks were changed elsewhere. Your changes are still here.");
     return true;
   }
 }

@@ -1,10 +1,13 @@
 /** One cell on the viewer's plane: its image, score and marks. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
+import { t, word } from "../common/words.js";
 import { nameOf } from "./axes.js";
 
 /** Text of a cell without an image. */
-const STATES = { failed: "failed", missing: "not made yet", done: "" };
+const STATES = { failed: word("failed"), missing: word("not made yet"), done: "" };
+/** Mark → its name for people. */
+const MARKS = { best: word("best"), recommended: word("recommended"), hidden: word("hidden") };
 
 /** A short text for a score, with the number first, which is never cut. */
 function scoreText(row) {
@@ -54,10 +57,12 @@ export class SweepTile {
     dataset.state = cell.state;
     dataset.verdict = score?.verdict ?? "";
     dataset.marks = marks.join(" ");
-    this.word.textContent = STATES[cell.state];
-    this.badges.replaceChildren(...marks.map((mark) => element("span", "", { textContent: mark })));
+    const state = t(STATES[cell.state]);
+    this.word.textContent = state;
+    this.badges.replaceChildren(...marks.map((mark) => element("span", "", { textContent: t(MARKS[mark]) })));
     this.caption.textContent = scoreText(score);
-    const told = [nameOf(store.sweep, cell), STATES[cell.state], cell.error, scoreText(score), ...marks];
+    const told = [nameOf(store.sweep, cell), state, cell.error, scoreText(score),
+      ...marks.map((mark) => t(MARKS[mark]))];
     this.face.setAttribute("aria-label", told.filter(Boolean).join("; "));
     this.face.title = [nameOf(store.sweep, cell), cell.error].filter(Boolean).join(": ");
   }

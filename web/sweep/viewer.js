@@ -8,10 +8,11 @@ import { Choice } from "../common/choice.js";
 import { button, element, field, showNote } from "../common/dom.js";
 import { KeyHelp } from "../common/help.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
-import { countText } from "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
+import { t, word } from "../common/words.js";
 import {
-  SHOWN_NAMES, TITLES, choicesOn, makeFilter, nameOf, openingView, recommendedRow, sameIn, turnView, viewOf, viewShowing,
+  SHOWN_NAMES, SHOWN_WORDS, choicesOn, makeFilter, nameOf, openingView, recommendedRow, sameIn, titleOf, turnView,
+  viewOf, viewShowing,
 } from "./axes.js";
 import { SweepCell } from "./cell.js";
 import { SweepGrid } from "./grid.js";
@@ -24,12 +25,18 @@ import { SweepStore } from "./store.js";
 const PATIENCE = 4;
 const ROUTES = { fetch: fetchSweep, save: saveMarks };
 const HELP = [
-  ["← ↑ → ↓, Home, End", "go from cell to cell"], ["Enter or a click", "open the close view"],
-  ["B, H", "mark the best; hide"],
-  ["Wheel, + and −", "zoom in, zoom out"], ["Drag, Shift+arrows", "move the plane"],
-  ["0 or a double click beside cells", "fit everything"], ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
+  ["← ↑ → ↓, Home, End", word("go from cell to cell")],
+  [word("Enter or a click"), word("open the close view")],
+  ["B, H", word("mark the best; hide")],
+  [word("Wheel, + and −"), word("zoom in, zoom out")],
+  [word("Drag, Shift+arrows"), word("move the plane")],
+  [word("0 or a double click beside cells"), word("fit everything")],
+  ["Ctrl+Z, Ctrl+Shift+Z", word("undo, redo")],
+  ["Esc", word("back")],
 ];
 
+const inAll = (here, all) => (all === 1 ? t("{here} here, 1 cell in all", { here })
+  : t("{here} here, {all} cells in all", { here, all }));
 const dayOf = (seconds) => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
 /** One sweep on its plane. */
@@ -99,7 +106,7 @@ class SweepViewer {
 
   build() {
     this.dialog = element("dialog", "lb-ui-dialog lb-sweep-dialog");
-    this.dialog.setAttribute("aria-label", "Viewer of sweeps");
+    this.dialog.setAttribute("aria-label", t("Viewer of sweeps"));
     this.body = element("div", "lb-ui lb-sweep");
     this.note = element("p", "lb-ui-note");
     this.live = element("span", "lb-ui-unseen");
@@ -118,26 +125,26 @@ class SweepViewer {
   }
 
   buildHead() {
-    this.sweepChoice = new Choice("Sweep", (name) => this.show(name));
-    this.besideChoice = new Choice("Side by side", (name) => this.showBeside(name));
+    this.sweepChoice = new Choice(t("Sweep"), (name) => this.show(name));
+    this.besideChoice = new Choice(t("Side by side"), (name) => this.showBeside(name));
     this.status = element("span", "lb-ui-status");
     this.undo = new UndoControls(() => this.pane.store, (text) => this.say(text));
     this.help = new KeyHelp(HELP, (text) => this.say(text));
     const head = element("div", "lb-ui-head");
     head.append(this.sweepChoice.element, this.besideChoice.element, this.status, ...this.undo.buttons,
-      this.help.button, button("Close", "Close the viewer (Esc)", () => this.close()));
+      this.help.button, button(t("Close"), t("Close the viewer (Esc)"), () => this.close()));
     return head;
   }
 
   buildTools() {
     this.sideChoices = {
-      rows: new Choice("Rows", (name) => this.turn("rows", name)),
-      columns: new Choice("Columns", (name) => this.turn("columns", name)),
+      rows: new Choice(t("Rows"), (name) => this.turn("rows", name)),
+      columns: new Choice(t("Columns"), (name) => this.turn("columns", name)),
     };
     this.pagesPlace = element("span", "lb-sweep-pages");
     this.pageChoices = new Map();
-    this.shownChoice = new Choice("Show", (value) => this.filter(value));
-    this.words = field("search", "lb-ui-filter lb-sweep-words", "Words in the prompt", "words in the prompt");
+    this.shownChoice = new Choice(t("Show"), (value) => this.filter(value));
+    this.words = field("search", "lb-ui-filter lb-sweep-words", t("Words in the prompt"), t("words in the prompt"));
     this.words.addEventListener("input", () => this.filter(this.shown));
     this.count = element("span", "lb-ui-count");
     this.tools = element("div", "lb-ui-tools");
@@ -147,9 +154,9 @@ class SweepViewer {
       made.setAttribute("aria-label", name);
       return made;
     };
-    zoom.append(by("−", "Zoom out (−)", "Zoom out", () => this.pane.grid.zoomBy(1 / 1.3)),
-      by("+", "Zoom in (+)", "Zoom in", () => this.pane.grid.zoomBy(1.3)),
-      by("Fit", "Fit everything (0)", "Fit", () => this.pane.grid.fit()));
+    zoom.append(by("−", t("Zoom out (−)"), t("Zoom out"), () => this.pane.grid.zoomBy(1 / 1.3)),
+      by("+", t("Zoom in (+)"), t("Zoom in"), () => this.pane.grid.zoomBy(1.3)),
+      by(t("Fit"), t("Fit everything (0)"), t("Fit"), () => this.pane.grid.fit()));
     this.tools.append(this.sideChoices.rows.element, this.sideChoices.columns.element, this.pagesPlace,
       this.shownChoice.element, this.words, this.count, zoom);
     return this.tools;
@@ -194,7 +201,7 @@ class SweepViewer {
       this.archive = await fetchArchive();
       this.problem = null;
     } catch (error) {
-      this.problem = `Cannot read the sweeps: ${error.message}`;
+      this.problem = t("Cannot read the sweeps: {problem}", { problem: error.message });
     }
     this.schedule();
   }
@@ -326,7 +333,7 @@ class SweepViewer {
     const { store, name } = this.main;
     const option = ({ name: value, title, changed, done, cells }) =>
       ({ value, label: title && title !== value ? `${value} (${title})` : value,
-        note: `${done === cells ? done : `${done} of ${cells}`} · ${dayOf(changed)}` });
+        note: `${done === cells ? done : t("{done} of {cells}", { done, cells })} · ${dayOf(changed)}` });
     const known = this.archive.map(option);
     if (name && !known.some(({ value }) => value === name)) known.unshift({ value: name, label: name });
     this.sweepChoice.show(known, name ?? null);
@@ -334,14 +341,14 @@ class SweepViewer {
     const near = ({ runs: others }) => others.some((run) => runs.includes(run));
     const others = this.archive.filter((entry) => entry.name !== name);
     const sorted = [...others.filter(near), ...others.filter((entry) => !near(entry))];
-    this.besideChoice.show([{ value: null, label: "nothing" }, ...sorted.map(option)], this.panes[1]?.name ?? null);
+    this.besideChoice.show([{ value: null, label: t("nothing") }, ...sorted.map(option)], this.panes[1]?.name ?? null);
     this.status.textContent = store.sweep ? this.progress(store) : "";
     this.undo.draw();
   }
 
   progress({ counts, pending, saving, problem }) {
     const saved = problem || !(saving || pending.length);
-    return [progressText(counts), saved ? "" : "saving…"].filter(Boolean).join(" · ");
+    return [progressText(counts), saved ? "" : t("saving…")].filter(Boolean).join(" · ");
   }
 
   drawTools() {
@@ -349,7 +356,7 @@ class SweepViewer {
     this.tools.hidden = !sweep;
     if (!sweep) return;
     const { rows, columns, pages } = this.view;
-    const axes = sweep.axes.map(({ name }) => ({ value: name, label: TITLES[name] ?? name }));
+    const axes = sweep.axes.map(({ name }) => ({ value: name, label: titleOf(name) }));
     this.sideChoices.rows.show(axes, rows);
     this.sideChoices.columns.show(axes, columns);
     const others = sweep.axes.filter(({ name }) => name !== rows && name !== columns);
@@ -357,16 +364,16 @@ class SweepViewer {
     for (const [name, choice] of this.pageChoices) {
       choice.element.hidden = choice.options.length < 2 || !others.some((axis) => axis.name === name);
     }
-    this.shownChoice.show(SHOWN_NAMES.map((value) => ({ value, label: value })), this.shown);
+    this.shownChoice.show(SHOWN_NAMES.map((value) => ({ value, label: t(SHOWN_WORDS[value]) })), this.shown);
     const { table } = this.main.grid;
     const fit = makeFilter(this.shown, this.words.value, this.main.store.marks);
     const all = fit ? sweep.cells.filter(fit).length : 0;
-    this.count.textContent = fit && table ? `${table.count} here, ${countText(all, "cell")} in all` : "";
+    this.count.textContent = fit && table ? inAll(table.count, all) : "";
   }
 
   drawPage(sweep, name, choice) {
     if (!this.pageChoices.has(name)) {
-      const made = new Choice(TITLES[name] ?? name, (value) => this.page(name, value));
+      const made = new Choice(titleOf(name), (value) => this.page(name, value));
       this.pageChoices.set(name, made);
       this.pagesPlace.append(made.element);
     }
@@ -379,9 +386,9 @@ class SweepViewer {
     const problem = this.problem ?? this.panes.map((pane) => pane.store.problem).find(Boolean) ?? null;
     const notice = this.panes.map((pane) => pane.store.notice).find(Boolean);
     const none = !store.sweep && !name && this.archive.length === 0;
-    const idle = none ? "There are no sweeps yet. Run a grid to make one." : "";
+    const idle = none ? t("There are no sweeps yet. Run a grid to make one.") : "";
     const row = store.sweep && recommendedRow(store.sweep);
-    const advice = row ? `Recommended: ${row.label}. ${store.sweep.scores.why ?? ""}` : "";
+    const advice = row ? t("Recommended: {cell}. {why}", { cell: row.label, why: store.sweep.scores.why ?? "" }) : "";
     const text = problem ?? notice ?? (idle || advice);
     showNote(this.note, text, problem !== null);
     this.note.title = row ? (store.sweep.scores.notes ?? []).join("\n") : "";
@@ -469,7 +476,7 @@ class SweepViewer {
       this.close();
       await this.actions.loadWorkflow(file);
     } catch (error) {
-      this.pane.store.notice = `Cannot load the workflow: ${error.message}`;
+      this.pane.store.notice = t("Cannot load the workflow: {problem}", { problem: error.message });
       this.schedule();
     }
   }
@@ -477,7 +484,7 @@ class SweepViewer {
   async copyPrompt({ prompt }) {
     try {
       await navigator.clipboard.writeText(prompt);
-      this.say("prompt copied");
+      this.say(t("prompt copied"));
     } catch {
       // pages not served over HTTPS have no clipboard API; the older way still works
       const area = element("textarea", "lb-ui-unseen", { value: prompt });
@@ -487,8 +494,8 @@ class SweepViewer {
       area.remove();
       this.closely.copyButton.focus();
     }
-    this.closely.copyButton.value = "Copied";
-    setTimeout(() => { this.closely.copyButton.value = "Copy prompt"; }, 1500);
+    this.closely.copyButton.value = t("Copied");
+    setTimeout(() => { this.closely.copyButton.value = t("Copy prompt"); }, 1500);
   }
 
   // -- keys ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 import { LargeView } from "../common/dialog.js";
 import { button, element } from "../common/dom.js";
 import { sameTag } from "../common/tags.js";
+import { t } from "../common/words.js";
 
 /** Most tags that are listed; the filter finds the others. */
 const LISTED = 300;
@@ -11,15 +12,15 @@ const LISTED = 300;
 export class TagDialog extends LargeView {
   /** @param {object} panel the tag editor */
   constructor(panel) {
-    super(panel, "", "Edit in the whole window");
+    super(panel, "", t("Edit in the whole window"));
     this.aside = element("div", "lb-tags-all", { hidden: true });
     this.aside.setAttribute("role", "group");
-    this.aside.setAttribute("aria-label", "All tags: choose one to show its images");
+    this.aside.setAttribute("aria-label", t("All tags: choose one to show its images"));
     panel.main.append(this.aside);
   }
 
   label() {
-    return `Tag editor: ${this.panel.store.name}`;
+    return t("Tag editor: {name}", this.panel.store);
   }
 
   /** Move the editor. Its list stays scrolled to the first visible image. */
@@ -50,7 +51,7 @@ export class TagDialog extends LargeView {
 
   row({ tag, same, count }, chosen) {
     const filter = `"${tag}"`;
-    const choose = button(tag, `Show images with ${tag}`, () => {
+    const choose = button(tag, t("Show images with {tag}", { tag }), () => {
       this.panel.filter.value = chosen === filter ? "" : filter;
       this.panel.schedule();
     });

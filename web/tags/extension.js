@@ -4,6 +4,7 @@ import { findProblem } from "../common/check.js";
 import { addLoadImage, app, showToast } from "../common/host.js";
 import { addPanelWidget, callAfter, followNode, linkStyles, redrawNode, rememberOnNode, saveBeforeRun } from
   "../common/mount.js";
+import { t } from "../common/words.js";
 import { Naming, PROPERTY, recallDataset, workflowOf } from "./naming.js";
 import { TagPanel } from "./panel.js";
 
@@ -36,7 +37,7 @@ function addEditor(node) {
   const widget = addPanelWidget(node, "tag_editor", panel, WIDTH);
   widget.beforeQueued = () => naming.ensure(node);
   saveBeforeRun(node.widgets.find(({ name }) => name === "edits"), () => panel.saveForRun(), (reason) =>
-    showToast("error", "Not queued, because the last captions are not saved", reason, TOAST_MS));
+    showToast("error", t("Not queued, because the last captions are not saved"), reason, TOAST_MS));
   naming.ensure(node);
   callAfter(node, "onAdded", () => naming.place(node));
   callAfter(node, "onRemoved", () => naming.remove(node));
@@ -59,8 +60,9 @@ function showRun(node, panel, told) {
   if (!told?.dataset) return;
   const { id, revision } = node.properties?.[PROPERTY] ?? {};
   if (id === told.dataset && revision > told.revision) {
-    showToast("warn", "Edit Tags: the changes by hand are not on this server", `They are saved as ${
-      told.dataset.split("~")[0]} in user/lora_bootstrap/edits of the server where they were made.`, TOAST_MS);
+    showToast("warn", t("Edit Tags: the changes by hand are not on this server"),
+      t("They are saved as {name} in user/lora_bootstrap/edits of the server where they were made.",
+        { name: told.dataset.split("~")[0] }), TOAST_MS);
   }
   rememberOnNode(node, PROPERTY, { id: told.dataset, revision: told.revision, of: workflowOf(node) });
   panel.load(told.dataset, told.revision);

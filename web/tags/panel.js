@@ -8,6 +8,7 @@ import { Panel } from "../common/panel.js";
 import { countText, findCompletions, parseFilter, passesFilter, splitTags, withAdded, withRemoved } from
   "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
+import { t, word } from "../common/words.js";
 import { TagDialog } from "./dialog.js";
 import { copyEdits, fetchDataset, saveCaptions } from "./routes.js";
 import { TagRow } from "./row.js";
@@ -18,8 +19,11 @@ const HEIGHT = { idle: 72, pictures: 360 };
 const OFFERED = 8;
 /** How far beyond its edges the list keeps rows ready. */
 const AHEAD = "400px";
-const CHANGES = { add: { word: "adding", apply: withAdded }, remove: { word: "removing", apply: withRemoved } };
-const IDLE = "Run the workflow once. Then the images and their captions appear here, and you can edit them.";
+const CHANGES = { add: { verb: "adding", apply: withAdded }, remove: { verb: "removing", apply: withRemoved } };
+const IDLE = word("Run the workflow once. Then the images and their captions appear here, and you can edit them.");
+
+const picturesText = (count) => t(count === 1 ? word("1 picture") : word("{count} pictures"), { count });
+const selectedText = (count) => t(count === 1 ? word("1 selected image") : word("{count} selected images"), { count });
 
 export class TagPanel extends Panel {
   /**
@@ -41,11 +45,11 @@ export class TagPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-ui lb-tags", "Tag editor");
+    this.buildBody("lb-ui lb-tags", t("Tag editor"));
     this.body.dataset.captureWheel = "true"; // tells the host that the wheel scrolls what has the focus
-    this.note.textContent = IDLE;
+    this.note.textContent = t(IDLE);
     this.list = element("ul", "lb-tags-list");
-    this.list.setAttribute("aria-label", "Images");
+    this.list.setAttribute("aria-label", t("Images"));
     this.main = element("div", "lb-tags-main");
     this.main.append(this.list);
     this.body.append(this.buildHead(), this.note, this.buildTools(), this.main, this.live);
@@ -57,30 +61,30 @@ export class TagPanel extends Panel {
   buildHead() {
     this.head = element("div", "lb-ui-head");
     this.status = element("span", "lb-ui-status");
-    const title = "Show only images whose captions have changed since the last run";
+    const title = t("Show only images whose captions have changed since the last run");
     this.changedButton = button("", title, () => this.toggleChanged());
     this.undo = new UndoControls(() => this.store, (text) => this.say(text));
-    this.largeButton = button("Large view", "Edit in the whole window", () => this.large.toggle());
+    this.largeButton = button(t("Large view"), t("Edit in the whole window"), () => this.large.toggle());
     this.head.append(this.status, this.changedButton, ...this.undo.buttons, this.largeButton);
     return this.head;
   }
 
   buildTools() {
-    this.filter = field("search", "lb-ui-filter", "Filter the images", 'filter: text, "whole tag", -without');
+    this.filter = field("search", "lb-ui-filter", t("Filter the images"), t("filter: text, \"whole tag\", -without"));
     this.filterOffers = new Completion(this.filter, (typed) => this.filterOffer(typed), (tag) => this.filterBy(tag));
     this.filter.addEventListener("input", () => this.schedule());
     this.filter.addEventListener("keydown", (event) => this.fieldKey(event, this.filterOffers));
-    const all = element("label", "lb-ui-everyone", { title: "Select all images shown" });
+    const all = element("label", "lb-ui-everyone", { title: t("Select all images shown") });
     this.all = element("input", "lb-ui-check", { type: "checkbox" });
     this.all.addEventListener("change", () => this.selectShown(this.all.checked));
     this.allText = element("span");
     all.append(this.all, this.allText);
-    this.bulk = field("text", "lb-tags-bulk", "Tags to add to or remove from many images", "tags for many images");
+    this.bulk = field("text", "lb-tags-bulk", t("Tags to add to or remove from many images"), t("tags for many images"));
     this.bulkOffers = new Completion(this.bulk, (typed) => this.bulkOffer(typed), (tag) => this.completeBulk(tag));
     this.bulk.addEventListener("keydown", (event) => this.fieldKey(event, this.bulkOffers, () => this.change("add")));
     this.bulk.addEventListener("input", () => this.schedule());
-    this.addButton = button("Add", "", () => this.change("add"));
-    this.removeButton = button("Remove", "", () => this.change("remove"));
+    this.addButton = button(t("Add"), "", () => this.change("add"));
+    this.removeButton = button(t("Remove"), "", () => this.change("remove"));
     this.many = element("div", "lb-tags-many");
     this.many.append(this.bulk, this.addButton, this.removeButton);
     this.tools = element("div", "lb-ui-tools");
@@ -144,7 +148,7 @@ export class TagPanel extends Panel {
       if (dataset) await this.load(dataset.id, dataset.revision);
     };
     return this.taking().catch((error) => {
-      this.store.problem = `The changes by hand were not copied from ${from}: ${error.message}`;
+      this.store.problem = t("The changes by hand were not copied from {name}: {problem}", { name: from, problem: error.message });
       this.schedule();
     });
   }
@@ -189,11 +193,11 @@ export class TagPanel extends Panel {
 
   drawNote() {
     const { store } = this;
-    const empty = store.id === null ? IDLE : "The dataset has no images.";
+    const empty = store.id === null ? t(IDLE) : t("The dataset has no images.");
     const wrong = store.problem ?? this.wrong;
     const text = wrong || (store.notice ?? (store.pictures.length ? "" : empty));
     showNote(this.note, text, Boolean(wrong));
-    if (text !== this.told && text !== IDLE) this.say(text);
+    if (text !== this.told && text !== t(IDLE)) this.say(text);
     this.told = text;
   }
 
@@ -230,12 +234,12 @@ export class TagPanel extends Panel {
     const { store } = this;
     const [count, changed] = [store.pictures.length, store.changedIds().length];
     const edited = store.past.length + store.future.length;
-    const saving = store.saving || store.unsavedIds().length ? "saving…" : edited ? "saved" : null;
-    const ran = store.stale && !changed ? "edited since the last run" : null;
-    const told = [countText(count, "picture"), ran, store.problem ? null : saving];
+    const saving = store.saving || store.unsavedIds().length ? t("saving…") : edited ? t("saved") : null;
+    const ran = store.stale && !changed ? t("edited since the last run") : null;
+    const told = [picturesText(count), ran, store.problem ? null : saving];
     this.status.textContent = told.filter(Boolean).join(" · ");
     this.changedButton.hidden = !changed && !this.onlyChanged;
-    this.changedButton.value = `${changed} changed`;
+    this.changedButton.value = t("{count} changed", { count: changed });
     this.changedButton.setAttribute("aria-pressed", String(this.onlyChanged));
     this.undo.hide(!store.editable);
     this.undo.draw();
@@ -246,11 +250,12 @@ export class TagPanel extends Panel {
     const picked = this.shown.filter(({ picture }) => this.selected.has(picture.id)).length;
     this.all.checked = picked > 0 && picked === this.shown.length;
     this.all.indeterminate = picked > 0 && picked < this.shown.length;
-    this.allText.textContent = picked ? `${picked} of ${this.shown.length} selected` : `${this.shown.length} shown`;
-    const shown = countText(this.shown.length, "picture");
-    const whom = picked ? countText(picked, "selected image") : `the ${shown} shown`;
-    this.addButton.title = `Add these tags to ${whom}`;
-    this.removeButton.title = `Remove these tags from ${whom}`;
+    this.allText.textContent = picked ? t("{picked} of {count} selected", { picked, count: this.shown.length })
+      : t("{count} shown", { count: this.shown.length });
+    const whom = picked ? selectedText(picked)
+      : t("the {pictures} shown", { pictures: picturesText(this.shown.length) });
+    this.addButton.title = t("Add these tags to {images}", { images: whom });
+    this.removeButton.title = t("Remove these tags from {images}", { images: whom });
     const nothing = !this.bulk.value.trim() || !this.shown.length;
     this.addButton.disabled = nothing;
     this.removeButton.disabled = nothing;
@@ -271,7 +276,7 @@ export class TagPanel extends Panel {
 
   sendToGraph(place, name) {
     this.host.toGraph(place);
-    this.say(`${name} is in the workflow as Load Image.`);
+    this.say(t("{name} is in the workflow as Load Image.", { name }));
   }
 
   thumb(picture) {
@@ -372,12 +377,12 @@ export class TagPanel extends Panel {
   change(kind) {
     const tags = splitTags(this.bulk.value);
     if (!tags.length) return;
-    const { word, apply } = CHANGES[kind];
+    const { verb, apply } = CHANGES[kind];
     const targets = this.targets();
-    const label = `${word} ${tags.join(", ")} in ${countText(targets.length, "image")}`;
+    const label = `${verb} ${tags.join(", ")} in ${countText(targets.length, "image")}`;
     const done = this.store.edit(label, targets, (before) => apply(before, tags));
     this.bulk.value = "";
-    this.say(done ? `${label}: ${done} changed` : `${label}: nothing to change`);
+    this.say(`${label}: ${done ? t("{count} changed", { count: done }) : t("nothing to change")}`);
     this.schedule();
   }
 }

@@ -3,6 +3,7 @@
 
 import { TagChips } from "../common/chips.js";
 import { button, element } from "../common/dom.js";
+import { t } from "../common/words.js";
 
 export class TagRow {
   /**
@@ -55,16 +56,17 @@ export class TagRow {
   buildSend() {
     const { name, place } = this.picture;
     if (!place) return [];
-    const send = button("+", `Put ${name} into the workflow as Load Image`, () => this.editor.sendToGraph(place, name));
+    const send = button("+", t("Put {file} into the workflow as Load Image", { file: name }),
+      () => this.editor.sendToGraph(place, name));
     send.setAttribute("aria-label", send.title);
     send.tabIndex = -1; // Tab goes from caption to caption
     return [send];
   }
 
   buildPick() {
-    const label = element("label", "lb-tags-pick", { title: "Select; with Shift, all from the last selected" });
+    const label = element("label", "lb-tags-pick", { title: t("Select; with Shift, all from the last selected") });
     this.check = element("input", "lb-ui-check", { type: "checkbox", tabIndex: -1 });
-    this.check.setAttribute("aria-label", `Select ${this.picture.name}`);
+    this.check.setAttribute("aria-label", t("Select {name}", this.picture));
     this.check.addEventListener("click", (event) => this.editor.pick(this, this.check.checked, event.shiftKey));
     this.check.addEventListener("keydown", (event) => this.moveOn(event));
     const image = element("img", "lb-tags-thumb", {

@@ -2,7 +2,8 @@
  * nor the host: the routes are passed in. */
 
 import { Store } from "../common/store.js";
-import { countTags, countText, joinTags, listNames, oneLine, uniqueTags } from "../common/tags.js";
+import { countTags, joinTags, listNames, oneLine, uniqueTags } from "../common/tags.js";
+import { t, word } from "../common/words.js";
 
 /** Edits are saved after this many milliseconds without another edit. */
 const SAVE_MS = 300;
@@ -102,8 +103,10 @@ export class TagStore extends Store {
   giveWay(lost) {
     this.past = [{ label: "giving way", changes: lost }];
     const names = this.pictures.filter(({ id }) => lost.has(id)).map(({ name }) => name);
-    this.notice = `${listNames(names)} ${names.length === 1 ? "was" : "were"} changed elsewhere at the same time. ` +
-      "Those captions are shown; Undo brings yours back.";
+    this.notice = t(names.length === 1
+      ? word("{names} was changed elsewhere at the same time. Those captions are shown; Undo brings yours back.")
+      : word("{names} were changed elsewhere at the same time. Those captions are shown; Undo brings yours back."),
+    { names: listNames(names) });
   }
 
   // -- what it tells ----------------------------------------------------------------------------------------------
@@ -180,7 +183,8 @@ export class TagStore extends Store {
   }
 
   unsavedText() {
-    return countText(this.unsavedIds().length, "caption");
+    const { length: count } = this.unsavedIds();
+    return t(count === 1 ? word("1 caption") : word("{count} captions"), { count });
   }
 
   makeRequest() {
@@ -197,7 +201,7 @@ export class TagStore extends Store {
 
   resolveConflict(fresh) {
     this.merge(fresh);
-    this.notice ??= "The captions were changed elsewhere and have been reloaded. Your edits are still here.";
+    this.notice ??= t("The captions were changed elsewhere and have been reloaded. Your edits are still here.");
     return false; // what a run has just used may be read first
   }
 }

@@ -2,6 +2,7 @@
  * sharp at any zoom and takes its colours from the theme. Loading this module has no effect. */
 
 import { finite, formatLoss, formatTick } from "../common/format.js";
+import { t } from "../common/words.js";
 import { coverRange, envelope, lossRange, makeScale, nearestPoint, pathThrough, stepTicks, thinPoints } from
   "./plot.js";
 import { chartSummary, validationText } from "./state.js";
@@ -102,14 +103,14 @@ function stepAxis({ from, to, bottom, last, x }) {
 function checkpoints(run, { bottom, last, x }) {
   return run.checkpoints.filter(({ step }) => step <= last).map(({ step, filename }) => {
     const mark = svg("path", { class: "lb-train-checkpoint", d: `M${x(step)} ${bottom - 5}l3.5 5h-7z` });
-    mark.append(svg("title", {}, `checkpoint ${filename}`));
+    mark.append(svg("title", {}, t("checkpoint {filename}", { filename })));
     return mark;
   });
 }
 
 /** One loss is no line yet, so it is a dot; before it, the frame says what will be in it. */
 function curves(run, { left, x, y, from, to, bottom }) {
-  if (!left) return [label((from + to) / 2, bottom / 2, "The loss appears with the first step.", "middle")];
+  if (!left) return [label((from + to) / 2, bottom / 2, t("The loss appears with the first step."), "middle")];
   if (run.losses.length === 1) {
     const [[step, loss]] = run.losses;
     return [svg("circle", { class: "lb-train-first", cx: x(step), cy: y(loss), r: 3 })];
@@ -140,10 +141,10 @@ export function readAt(run, plan, across) {
   const check = nearestPoint(run.validation, step);
   if (!raw && !calm) return null;
   const words = [
-    `step ${(raw ?? calm)[0]}`,
-    raw && `loss ${formatLoss(raw[1])}`,
-    calm && `smoothed ${formatLoss(calm[1])}`,
-    check && `validation ${validationText(check)} at ${check[0]}`,
+    t("step {step}", { step: (raw ?? calm)[0] }),
+    raw && t("loss {value}", { value: formatLoss(raw[1]) }),
+    calm && t("smoothed {value}", { value: formatLoss(calm[1]) }),
+    check && t("validation {value} at {step}", { value: validationText(check), step: check[0] }),
   ];
   return { x: plan.x((raw ?? calm)[0]), text: words.filter(Boolean).join(" · ") };
 }

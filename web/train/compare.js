@@ -2,19 +2,20 @@
 
 import { Choice } from "../common/choice.js";
 import { element } from "../common/dom.js";
+import { t } from "../common/words.js";
 import { fetchDifferences, fetchOthers } from "./routes.js";
 
 const NONE = "";
 
 /** The options of the choice: no comparison, or one of these runs. */
 export const comparable = (others) => [
-  { value: NONE, label: "no other run" }, ...others.map((value) => ({ value, label: value }))];
+  { value: NONE, label: t("no other run") }, ...others.map((value) => ({ value, label: value }))];
 
 export class RunCompare {
   /** @param {() => void} resized called when another height is needed */
   constructor(resized) {
     Object.assign(this, { resized, run: null, others: [], other: NONE, lines: [] });
-    this.choice = new Choice("compare with", (other) => this.compare(other));
+    this.choice = new Choice(t("compare with"), (other) => this.compare(other));
     this.text = element("pre", "lb-train-differences", { hidden: true });
     this.element = element("div", "lb-train-compare", { hidden: true });
     this.element.append(this.choice.element, this.text);
@@ -42,7 +43,7 @@ export class RunCompare {
       const told = await answer;
       if (!isLate()) use(told);
     } catch (error) {
-      if (!isLate()) this.lines = [`The runs cannot be compared: ${error.message}`];
+      if (!isLate()) this.lines = [t("The runs cannot be compared: {problem}", { problem: error.message })];
     }
     if (!isLate()) this.draw();
   }

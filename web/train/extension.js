@@ -5,14 +5,15 @@ import { runName } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { fetchPlan } from "../common/plan.js";
+import { t, word } from "../common/words.js";
 import { TrainPanel } from "./panel.js";
 
 /** Node → the widget that names the run. */
 const NAMED_BY = { LoraBootstrap_TrainLora: "name", LoraBootstrap_FineTune: "name", LoraBootstrap_LoadRun: "run" };
 /** Widget that names the run → what the node says before the first one. */
 const IDLE = {
-  name: "The loss, the previews and the time left appear here during training.",
-  run: "Choose a run to see its loss.",
+  name: word("The loss, the previews and the time left appear here during training."),
+  run: word("Choose a run to see its loss."),
 };
 const CHECKED = ["name", "trigger", "kind", "steps", "epochs"];
 const WIDTH = 400;
@@ -31,7 +32,7 @@ function addPanel(node, nameWidget) {
     where: () => runName(node, nameWidget),
     owns: (event) => owns(node, runName(node, nameWidget), event),
     plan: nameWidget === "name" ? () => fetchPlan(node) : null,
-    idleText: IDLE[nameWidget],
+    idleText: t(IDLE[nameWidget]),
     resized: () => redrawNode(node),
     check: () => (nameWidget === "name" ? findProblem(node, CHECKED) : Promise.resolve("")),
     queue: nameWidget === "name" ? () => app.queuePrompt(0) : null,

@@ -5,6 +5,7 @@ import { element, showNote } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { PlanLine } from "../common/plan.js";
+import { t, word } from "../common/words.js";
 import { drawChart, readAt, svg } from "./chart.js";
 import { RunCompare } from "./compare.js";
 import { smoothPoints } from "./plot.js";
@@ -23,15 +24,15 @@ const GAP_MS = 5000;
 /** Status → what the button does, and what it says once pressed. */
 const BUTTONS = {
   training: {
-    label: "Stop & keep",
-    title: "Stop after this step, keep the LoRA trained so far, and continue the workflow",
-    pressed: "stopping after this step",
+    label: word("Stop & keep"),
+    title: word("Stop after this step, keep the LoRA trained so far, and continue the workflow"),
+    pressed: word("stopping after this step"),
     act: (run) => stopRun(run.run),
   },
   stopped: {
-    label: "Train on",
-    title: "Queue the workflow again and continue from where this run was stopped",
-    pressed: "queued to continue training",
+    label: word("Train on"),
+    title: word("Queue the workflow again and continue from where this run was stopped"),
+    pressed: word("queued to continue training"),
     act: (run, host) => resumeRun(run.run).then(host.queue),
   },
 };
@@ -55,7 +56,7 @@ export class TrainPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-ui lb-train", "Training progress");
+    this.buildBody("lb-ui lb-train", t("Training progress"));
     this.status = element("span", "lb-train-status");
     this.button = element("button", "lb-train-button", { type: "button", hidden: true });
     this.button.addEventListener("click", () => this.press());
@@ -63,7 +64,7 @@ export class TrainPanel extends Panel {
     this.head.append(this.status, this.button);
     this.note.hidden = true;
     this.proofs = element("ul", "lb-train-proofs", { hidden: true });
-    this.proofs.setAttribute("aria-label", "What the run has proved");
+    this.proofs.setAttribute("aria-label", t("What the run has proved"));
     this.curves = element("div", "lb-train-body", { hidden: true });
     this.strip = new PreviewStrip();
     this.curves.append(this.buildChart(), this.buildLegend(), this.strip.element);
@@ -87,7 +88,7 @@ export class TrainPanel extends Panel {
 
   buildLegend() {
     this.legend = element("div", "lb-train-legend");
-    for (const [kind, text] of [["raw", "loss"], ["smoothed", "smoothed"], ["validation", "validation"]]) {
+    for (const [kind, text] of [["raw", t("loss")], ["smoothed", t("smoothed")], ["validation", t("validation")]]) {
       this.legend.append(element("span", `lb-train-key lb-train-key-${kind}`, { textContent: text }));
     }
     this.reading = element("div", "lb-train-reading", { hidden: true });
@@ -138,7 +139,7 @@ export class TrainPanel extends Panel {
       this.problem = null;
       this.show(reply && fromReply(reply));
     } catch (error) {
-      if (!isLate()) this.complain(`Cannot read the run ${name}: ${error.message}`);
+      if (!isLate()) this.complain(t("Cannot read the run {name}: {problem}", { name, problem: error.message }));
     }
   }
 
@@ -199,8 +200,8 @@ export class TrainPanel extends Panel {
     this.head.hidden = !run;
     this.button.hidden = !button || (run.status === "stopped" && !this.host.queue);
     this.button.disabled = this.pressed !== null;
-    this.button.textContent = button?.label;
-    this.button.title = button?.title ?? "";
+    this.button.textContent = button ? t(button.label) : "";
+    this.button.title = button ? t(button.title) : "";
     this.status.textContent = run && [statusLine(run), this.pressed].filter(Boolean).join(" · ");
   }
 
@@ -215,7 +216,7 @@ export class TrainPanel extends Panel {
     this.drawing = drawChart(this.chart, this.smoothed, width, height);
     this.legend.lastChild.hidden = !this.drawing.right;
     const { related } = this.drawing.checks;
-    this.legend.lastChild.textContent = related ? "validation ÷ base model (right)" : "validation (right)";
+    this.legend.lastChild.textContent = related ? t("validation ÷ base model (right)") : t("validation (right)");
   }
 
   /** Show the values under the pointer in place of the legend; null restores the legend. */
@@ -237,13 +238,13 @@ export class TrainPanel extends Panel {
   async press() {
     const button = BUTTONS[this.run?.status];
     if (!button) return;
-    this.pressed = button.pressed;
+    this.pressed = t(button.pressed);
     this.drawHead();
     try {
       await button.act(this.run, this.host);
     } catch (error) {
       this.pressed = null;
-      this.complain(`${button.label} failed: ${error.message}`);
+      this.complain(t("{action} failed: {problem}", { action: t(button.label), problem: error.message }));
     }
   }
 

@@ -2,6 +2,7 @@
  * remembers. Loading this module has no effect. */
 
 import { button, element } from "../common/dom.js";
+import { t } from "../common/words.js";
 
 const STORED = "lora_bootstrap.train.smoothing";
 const MOST = 0.99;
@@ -17,14 +18,14 @@ export class SmoothingSlider {
   constructor(changed) {
     this.weight = readWeight(localStorage.getItem(STORED));
     this.slider = element("input", "lb-train-slider", { type: "range", min: 0, max: MOST, step: 0.01 });
-    this.slider.setAttribute("aria-label", "Smoothing of the loss");
-    this.slider.title = "Smoothing of the loss: 0 shows every step, 0.99 only the trend";
+    this.slider.setAttribute("aria-label", t("Smoothing of the loss"));
+    this.slider.title = t("Smoothing of the loss: 0 shows every step, 0.99 only the trend");
     this.slider.addEventListener("input", () => this.set(Number(this.slider.value), changed));
-    this.reset = button("auto", "Choose the smoothing by the number of steps", () => this.set(null, changed));
+    this.reset = button(t("auto"), t("Choose the smoothing by the number of steps"), () => this.set(null, changed));
     this.reset.classList.add("lb-train-auto");
     this.text = element("span", "lb-train-weight");
     this.element = element("label", "lb-train-smoothing");
-    this.element.append("smoothing", this.slider, this.text, this.reset);
+    this.element.append(t("smoothing"), this.slider, this.text, this.reset);
     this.draw();
   }
 
@@ -38,7 +39,7 @@ export class SmoothingSlider {
 
   draw() {
     this.slider.value = this.weight ?? 0.9;
-    this.text.textContent = this.weight === null ? "auto" : this.weight.toFixed(2);
+    this.text.textContent = this.weight === null ? t("auto") : this.weight.toFixed(2);
     this.reset.hidden = this.weight === null;
   }
 }

@@ -2,6 +2,7 @@
  * */
 
 import { finite, formatLoss, formatMemory, formatSeconds } from "../common/format.js";
+import { t } from "../common/words.js";
 import { thinPoints } from "./plot.js";
 
 /** More points than are ever drawn; at twice as many, every other one is dropped. */
@@ -94,36 +95,35 @@ const lastValue = (rows) => (rows.length ? rows[rows.length - 1][1] : null);
 /** The loss as one figure: smoothed if available, because a single step's loss says little. */
 const currentLoss = (run) => lastValue(run.smoothed) ?? lastValue(run.losses);
 
-const lossText = (word, value) => (value === null ? null : `${word} ${formatLoss(value)}`);
+const lossText = (value) => (value === null ? null : t("loss {value}", { value: formatLoss(value) }));
 
 /** The folder's name if it differs from the run's, because another run already had that name. */
-const folder = (run) => (run.run === run.name ? null : `in ${run.run}`);
+const folder = (run) => (run.run === run.name ? null : t("in {folder}", { folder: run.run }));
 
 /** A killed run goes on from its last saved state, which may be minutes older than its last step. */
 const goesOn = (run) => {
   const from = finite(run.resumes_from);
-  if (from === 0) return "run again to start anew";
-  return `run again to continue from ${from === null || from === run.step ? "there" : `step ${from}`}`;
+  if (from === 0) return t("run again to start anew");
+  if (from === null || from === run.step) return t("run again to continue from there");
+  return t("run again to continue from step {step}", { step: from });
 };
 
 const formatGiven = (value, format) => (finite(value) === null ? null : format(value));
 
 /** Status → the parts of the status line. Parts that are null are left out. */
 const PARTS = {
-  preparing: (run) => ["preparing", run.message],
+  preparing: (run) => [t("preparing"), run.message],
   training: (run) => [
-    `step ${run.step}/${run.steps}`,
-    lossText("loss", currentLoss(run)),
-    formatGiven(run.seconds_left, (seconds) => `${formatSeconds(seconds)} left`),
+    t("step {step}/{steps}", run),
+    lossText(currentLoss(run)),
+    formatGiven(run.seconds_left, (seconds) => t("{time} left", { time: formatSeconds(seconds) })),
     formatGiven(run.memory || null, formatMemory),
   ],
-  finished: (run) => ["finished", `${run.step} steps`, lossText("loss", currentLoss(run)), folder(run)],
-  stopped: (run) => [
-    `stopped and kept at step ${run.step}/${run.steps}`, lossText("loss", currentLoss(run)), folder(run),
-  ],
-  cancelled: (run) => [`cancelled at step ${run.step}/${run.steps}`, goesOn(run)],
-  interrupted: (run) => [`interrupted at step ${run.step}/${run.steps}`, goesOn(run)],
-  failed: (run) => [`failed at step ${run.step}/${run.steps}`],
+  finished: (run) => [t("finished"), t("{step} steps", run), lossText(currentLoss(run)), folder(run)],
+  stopped: (run) => [t("stopped and kept at step {step}/{steps}", run), lossText(currentLoss(run)), folder(run)],
+  cancelled: (run) => [t("cancelled at step {step}/{steps}", run), goesOn(run)],
+  interrupted: (run) => [t("interrupted at step {step}/{steps}", run), goesOn(run)],
+  failed: (run) => [t("failed at step {step}/{steps}", run)],
 };
 
 /** Keep a short figure from breaking over two lines. */
@@ -138,20 +138,22 @@ export function statusLine(run) {
 /** The chart in words, for screen readers. */
 export function chartSummary(run) {
   const curve = run.smoothed.length ? run.smoothed : run.losses;
-  if (!curve.length) return "No loss yet.";
+  if (!curve.length) return t("No loss yet.");
   const lowest = curve.reduce((best, point) => (point[1] < best[1] ? point : best));
   const sentences = [
-    `Loss from ${formatLoss(curve[0][1])} at step ${curve[0][0]} to ${formatLoss(lastValue(curve))} ` +
-      `at step ${curve[curve.length - 1][0]} of ${run.steps}, lowest ${formatLoss(lowest[1])} at step ${lowest[0]}.`,
+    t("Loss from {first} at step {from} to {last} at step {to} of {steps}, lowest {lowest} at step {at}.", {
+      first: formatLoss(curve[0][1]), from: curve[0][0], last: formatLoss(lastValue(curve)),
+      to: curve[curve.length - 1][0], steps: run.steps, lowest: formatLoss(lowest[1]), at: lowest[0],
+    }),
   ];
   const check = run.validation[run.validation.length - 1];
-  if (check) sentences.push(`Validation at step ${check[0]}: ${validationText(check)}.`);
+  if (check) sentences.push(t("Validation at step {step}: {value}.", { step: check[0], value: validationText(check) }));
   return sentences.join(" ");
 }
 
 /** A validation row [step, loss, ratio] in words, compared with the base model's own loss. */
 export function validationText([, loss, ratio]) {
-  return finite(ratio) === null ? formatLoss(loss) : `${formatLoss(ratio)} × base`;
+  return finite(ratio) === null ? formatLoss(loss) : t("{ratio} × base", { ratio: formatLoss(ratio) });
 }
 
 /** How many items lie mostly outside of what is seen, on either side. @param {[number, number][]} items [start, width] */

@@ -2,6 +2,7 @@
  * on each side that says how many more there are. Loading this module has no effect. */
 
 import { button, element } from "../common/dom.js";
+import { t } from "../common/words.js";
 import { viewUrl } from "./routes.js";
 import { countHidden, latestSamples } from "./state.js";
 
@@ -9,10 +10,10 @@ export class PreviewStrip {
   constructor() {
     this.element = element("div", "lb-train-strip", { hidden: true });
     this.list = element("ul", "lb-train-previews");
-    this.list.setAttribute("aria-label", "Preview images, oldest first");
+    this.list.setAttribute("aria-label", t("Preview images, oldest first"));
     this.list.addEventListener("scroll", () => this.count(), { passive: true });
-    this.before = button("", "Show earlier previews", () => this.turn(-1));
-    this.after = button("", "Show later previews", () => this.turn(1));
+    this.before = button("", t("Show earlier previews"), () => this.turn(-1));
+    this.after = button("", t("Show later previews"), () => this.turn(1));
     this.before.classList.add("lb-train-more");
     this.after.classList.add("lb-train-more");
     this.element.append(this.before, this.list, this.after);
@@ -59,8 +60,8 @@ export class PreviewStrip {
     const { list } = this;
     const items = [...list.children].map((item) => [item.offsetLeft - list.offsetLeft, item.offsetWidth]);
     const { before, after } = countHidden(items, list.scrollLeft, list.clientWidth);
-    Object.assign(this.before, { value: `‹ ${before} earlier`, hidden: !before });
-    Object.assign(this.after, { value: `${after} later ›`, hidden: !after });
+    Object.assign(this.before, { value: t("‹ {count} earlier", { count: before }), hidden: !before });
+    Object.assign(this.after, { value: t("{count} later ›", { count: after }), hidden: !after });
     list.dataset.more = [before && "before", after && "after"].filter(Boolean).join(" ");
   }
 }
@@ -68,8 +69,8 @@ export class PreviewStrip {
 function preview(sample) {
   const link = element("a", "lb-train-preview", { href: viewUrl(sample), target: "_blank", rel: "noopener" });
   const image = element("img", "", { src: link.href, decoding: "async", draggable: false });
-  image.alt = `Preview at step ${sample.step}; opens in full size`;
-  link.append(image, element("span", "lb-train-preview-step", { textContent: `step ${sample.step}` }));
+  image.alt = t("Preview at step {step}; opens in full size", sample);
+  link.append(image, element("span", "lb-train-preview-step", { textContent: t("step {step}", sample) }));
   const item = element("li", "lb-train-item");
   item.append(link);
   return item;

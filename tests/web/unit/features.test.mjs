@@ -17,7 +17,7 @@ export async function resolve(given, context, next) {
 register(`data:text/javascript,${encodeURIComponent(HOOKS)}`);
 
 const WEB = new URL("../../../web/", import.meta.url);
-const features = readdirSync(WEB).filter((name) => !["common", "docs", "guides"].includes(name));
+const features = readdirSync(WEB).filter((name) => !["common", "docs", "guides", "locales"].includes(name));
 
 test("every feature can be loaded, and registers itself once", async () => {
   for (const name of features) await import(new URL(`${name}/extension.js`, WEB));

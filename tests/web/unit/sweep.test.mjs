@@ -82,7 +82,7 @@ test("a pair's strengths are rows and columns, and the places without one of the
   const { rows, columns } = axes.viewOf(pair.axes);
   assert.deepEqual([rows, columns], ["stack", "strength"]);
   assert.deepEqual(tableOf(pair, axes.viewOf(pair.axes)).rows.map(({ label }) => label), ["ink 0.3", "no ink"]);
-  assert.ok(pair.axes.every(({ name }) => axes.TITLES[name]));
+  assert.ok(pair.axes.every(({ name }) => axes.titleOf(name) !== name));
 });
 
 test("what was chosen is kept in another sweep that has such axes, as far as it has such choices", () => {
