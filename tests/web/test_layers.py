@@ -34,8 +34,8 @@ def stylesheets(path: Path) -> list[Path]:
 
 def test_all_of_web_is_in_the_folder_of_a_feature_in_common_or_in_one_of_texts():
     assert sorted(path.name for path in WEB.iterdir()) == [
-        "common", "dataset", "docs", "errors", "gallery", "guides", "locales", "page", "project", "reader", "release", "stack",
-        "sweep", "tags", "templates", "train"]
+        "common", "dataset", "docs", "errors", "gallery", "guides", "locales", "page", "project", "reader", "release",
+        "stack", "sweep", "tags", "templates", "train"]
     assert {path.suffix for path in WEB.glob("docs/*")} == {".md"}
     assert {path.suffix for path in WEB.glob("guides/*") if path.name != "index.html"} == {".md"}
     assert [name_of(path) for path in WEB.rglob("*.js") if path not in MODULES] == []
