@@ -96,13 +96,14 @@ class Processes(Team):
     def step(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
         self.committed = False
         try:
-            if self._sum is None:
+            if self._sum is None or self._sum.parameters is not parameters:  # those of an earlier run
                 self._sum = GradientSum(parameters)
             yield
         except BaseException as error:
             with suppress(TeamLost):
                 self._meet(_OUT_OF_MEMORY if is_out_of_memory(error) else _FAILED, [False] * len(parameters))
             raise
+        assert self._sum
         worst, used = self._meet(_FINE, self._sum.present())
         if worst == _OUT_OF_MEMORY:
             raise MemoryError("out of memory in another process")
@@ -157,9 +158,9 @@ class Processes(Team):
             raise self._lost() from error
 
     def _lost(self) -> TeamLost:
-        return TeamLost(f"process {self.rank} of {self.size} stops, because another process of this training has ended "
-                        "or does not answer; its own message says why. Start the training again: it goes on from the "
-                        "last saved state.")
+        return TeamLost(f"process {self.rank + 1} of {self.size} stops, because another process of this training has "
+                        "ended or does not answer; its own message says why. Start the training again: it goes on from "
+                        "the last saved state.")
 
 
 @contextmanager
