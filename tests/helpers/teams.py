@@ -177,6 +177,7 @@ def _member(rank: int, size: int, port: int, cases: list[Case], folder: Path) ->
     torch.set_num_threads(1)  # makes a pool in place of the parent's
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size),
                       MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
+    torch.cuda.is_available = lambda: False  # the tiny model is on the CPU, and two cannot share a card
     backbone, written = importlib.import_module(READY).BACKBONE, list[str]()
     watch.find_outliers, watch.MOST_ASIDE = third_is_outlier, 0.5
     _note_writes(folder, written)

@@ -7,7 +7,6 @@ agree on goes over the CPU (gloo), which waits for no card, and which notices at
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
@@ -128,8 +127,8 @@ class Processes(Team):
         return tensor.tolist()
 
     def _reduce(self, tensor: Tensor) -> None:
-        with self._plain():
-            distributed.all_reduce(tensor)
+        with self._plain():  # a text encoder may be trained on the CPU beside a network on a card
+            distributed.all_reduce(tensor, group=self._control if tensor.device.type == "cpu" else None)
 
     def _tell(self, text: str | None) -> None:
         """Send JSON to the others; None says that this process has failed."""
@@ -167,7 +166,7 @@ class Processes(Team):
 def join_team() -> Iterator[Team]:
     """The team that a launcher started, with this process's own GPU as the current one; ALONE without a launcher.
 
-    Raises UserError if accelerate is missing, or the machine has fewer GPUs than processes.
+    Raises UserError if accelerate is missing, or the processes cannot be connected.
     """
     if count_launched() == 1:
         yield ALONE
@@ -186,14 +185,11 @@ def join_team() -> Iterator[Team]:
 
 def _connect(make: Callable[..., Any]) -> Any:
     """The state of accelerate, which `make` makes, with all processes connected."""
-    cards, own = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
-    if cards and own >= cards:
-        raise UserError(f"process {own + 1} of this machine has no GPU of its own, as the machine has {cards}. Give "
-                        f"--num_processes {cards}.")
     try:
-        state = make(cpu=not cards, timeout=PATIENCE)
+        state = make(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
         distributed.all_reduce(torch.zeros(1, device=state.device))  # cards connect when they are first used
-        return state
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes of this training cannot reach each other: {error}. Check --num_machines, "
-                        "--main_process_ip and --main_process_port of accelerate launch.") from error
+        raise UserError(f"the processes of this training cannot be connected: {error}. Give --num_processes at most "
+                        "the number of GPUs; on several machines, check --main_process_ip and --main_process_port of "
+                        "accelerate launch.") from error
+    return state

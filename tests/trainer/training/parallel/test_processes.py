@@ -36,6 +36,7 @@ KILLED = Case("killed", MASKED.settings, killed=2)
 ALL = {**{case.root: case for case in CASES.values()}, "stopped": STOPPED, "resumed": RESUMED, "begun": BEGUN,
        "short": SHORT, "broken": BROKEN, "diverged": DIVERGED, "killed": KILLED}
 LIMIT = 1e-5
+SOON = 60  # seconds, on a busy machine; a process that does not answer is waited for an hour
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_memory_that_runs_out_in_one_process_lets_all_take_the_step_again(togeth
 def test_an_error_in_one_process_ends_all_with_what_was_trained_saved(together, folder):
     first, second = together["broken"]
     assert "another process of this training has ended" in first.error and second.error.startswith("ZeroDivisionError")
-    assert first.seconds < 10 and len(list((folder / "broken" / "team" / "state").glob("*.safetensors"))) == 1
+    assert first.seconds < SOON and len(list((folder / "broken" / "team" / "state").glob("*.safetensors"))) == 1
 
 
 def test_a_training_that_diverges_ends_at_the_same_step_in_all_processes(together):
@@ -153,7 +154,7 @@ def test_a_training_that_diverges_ends_at_the_same_step_in_all_processes(togethe
 def test_a_killed_process_ends_the_other_and_one_goes_on_with_the_run(together, folder, alone, tiny_backbone):
     first, second = together["killed"]
     assert second is None and "process 1 of 2 stops, because another process" in first.error
-    assert first.seconds < 10
+    assert first.seconds < SOON
     rest = run_case(Case("killed", MASKED.settings), tiny_backbone, folder)
     assert_same_steps(alone(MASKED).steps[2:], rest.steps)
     assert distance(folder, "killed", "one/masked") < LIMIT
