@@ -4,7 +4,7 @@ In `custom_nodes/` this folder is the package ComfyUI loads; installed, it is `l
 Importing it needs neither a host nor torch.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 WEB_DIRECTORY = "./web"
 

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ...trainer.common.errors import UserError
 from ...trainer.models.recompute import is_recomputed
+from ...trainer.training.step.compiled import uncompiled
 from .overwritten import Overwritten, copy_inputs, finding_overwritten
 
 _IN_PLACE = "modified by an inplace operation"
@@ -71,7 +72,8 @@ class GuardedStep:
         if not torch.is_grad_enabled():
             return
         if self._guard is None:
-            self._guard = find_guard(network, run)
+            with uncompiled():
+                self._guard = find_guard(network, run)
         if self._guard is not None and self._stack is not None:
             self._stack.enter_context(self._guard.open())
 

@@ -176,12 +176,22 @@ def test_what_the_loop_is_said_to_reach_was_measured():
     measured = {(arm, by): (identity, prompt) for arm, by, _, identity, _, prompt, *_ in rows(
         Page.of(ROOT / "bench" / "results" / "bootstrap_held_out.md"), 8)}
     shown = [tuple(cell.removesuffix(" %") for cell in row[1:])
-             for row in rows(guide_called("one_image"), 3) if "%" in row[1]]
+             for row in rows(guide_called("one_image"), 3) if "%" in row[1] and not row[0].startswith("of ")]
     assert shown == [measured[arm, "trigger"] for arm in ("4 crops", "16", "40")]
     styles = {row[0]: row[3] for row in rows(Page.of(ROOT / "bench" / "results" / "conflict.md"), 8)}
     kept = [round(float(styles[f"{what}, 0.8 + 0.5"]), 2) for what in ("plain sum", "style-varied character")]
     told = rf"{kept[0]} of its effect.*{kept[1]} \(`bench/results/conflict.md"
     assert re.search(told, guide_called("troubleshooting").prose)
+
+
+def test_what_views_of_an_edit_model_are_said_to_bring_was_measured():
+    measured = {(arm, wrong, marks): (identity, mark) for arm, wrong, marks, _, identity, mark, *_ in rows(
+        Page.of(ROOT / "bench" / "results" / "edit_painter.md"), 8)}
+    guide = guide_called("one_image")
+    shown = [tuple(cell.removesuffix(" %") for cell in row[1:]) for row in rows(guide, 3) if row[0].startswith("of ")]
+    assert shown == [measured["loop", "", ""], measured["edit only", "15", "80"], measured["edit + loop", "15", "80"]]
+    less, more = (measured[arm, "30", "80"][0] for arm in ("edit only", "edit + loop"))
+    assert f"from {less} % to {more} %" in guide.prose
 
 
 def test_limits_in_the_words_of_the_panels_are_those_that_decide():

@@ -11,6 +11,7 @@ from ..helpers.hosts import ALL_HOSTS, find_hosts, newest
 VUE, CLASSIC = True, False
 USUAL = ((pinned, VUE),)
 SCREENS = {
+    "test_bootstrap_loop.py": ((pinned, CLASSIC),),
     "test_lora_stack_list.py": ((own, CLASSIC),),
     "test_mistakes.py": ((own, VUE),),
     "test_shown_text.py": ((own, VUE), (own, CLASSIC), (pinned, VUE), (oldest, CLASSIC)),

@@ -44,7 +44,7 @@ from .checks import (
 )
 from .config import AuditConfig
 from .figures import FIGURES_VERSION, Figures, measure, trained_blocking
-from .looks import Eye, compares_looks, embed_look, look_findings
+from .looks import Eye, LookReader, compares_looks, look_findings
 from .people import people_findings
 
 _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
@@ -166,8 +166,9 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
         found.extend([cast] if cast else [])
     if eye is not None and compares_looks(config):
         looks: list[torch.Tensor | None] = []
+        look_reader = LookReader(eye, config.side, reader.cache)
         for sample, measured_figures in zip(samples, figures, strict=True):
-            looks.append(None if measured_figures is None else reader.look(sample, eye))
+            looks.append(None if measured_figures is None else reader.look(sample, look_reader))
             yield Progress("looks", len(looks), len(samples))
             if should_stop():
                 yield Interrupted("audit")
@@ -259,11 +260,11 @@ class _Reader:
             self._contents[sample] = sample.content_hash
         return self._contents[sample]
 
-    def look(self, sample: Sample, eye: Eye) -> torch.Tensor | None:
+    def look(self, sample: Sample, look_reader: LookReader) -> torch.Tensor | None:
         """The embedding of an image; None if it vanished meanwhile."""
         try:
             with room_for(bytes_to_open(sample.size, "RGB", "PNG")):
-                return embed_look(sample, self.content(sample), eye, self.config.side, self.cache)
+                return look_reader.embed(sample, self.content(sample))
         except UserError:
             return None
 

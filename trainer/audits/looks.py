@@ -17,6 +17,7 @@ from ..captions.kinds import KINDS
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Sample
 from ..pictures.images import to_tensor
+from ..pictures.probe import mark_of_eye
 from .checks import Finding
 from .config import AuditConfig
 
@@ -47,17 +48,25 @@ def compares_looks(config: AuditConfig) -> bool:
     return not config.copies_only and config.purpose in KINDS and KINDS[config.purpose].likeness > 1
 
 
-def embed_look(sample: Sample, content: str, eye: Eye, side: int, cache: TensorCache | None) -> Tensor:
-    """[D], the embedding of an image whose content has that hash. Raises UserError if it cannot be read."""
-    side = min(side, MOST_SIDE)
+class LookReader:
+    """Embeds the images of a folder with one eye. A cache holds them by what the eye makes of a fixed image, because
+    two models may have the same name."""
 
-    def compute() -> dict[str, Tensor]:
+    def __init__(self, eye: Eye, side: int, cache: TensorCache | None) -> None:
+        self._eye, self._side, self._cache = eye, min(side, MOST_SIDE), cache
+        self._mark = "" if cache is None else mark_of_eye(eye.name, eye.embed)
+
+    def embed(self, sample: Sample, content: str) -> Tensor:
+        """[D], the embedding of an image whose content has that hash. Raises UserError if it cannot be read."""
+        parts = {"what": "look", "image": content, "eye": self._mark, "side": self._side, "form": 1}
+        found = self._compute(sample) if self._cache is None else self._cache.get(parts, lambda: self._compute(sample))
+        return found["look"]
+
+    def _compute(self, sample: Sample) -> dict[str, Tensor]:
+        side = self._side
         image = sample.load(shown_at=side)
         square = ImageOps.pad(image, (side, side), color=tuple(image.crop((0, 0, 1, 1)).tobytes()))
-        return {"look": eye.embed(to_tensor(square)[None])[0].float().cpu()}
-
-    parts = {"what": "look", "image": content, "eye": eye.name, "side": side, "form": 1}
-    return (compute() if cache is None else cache.get(parts, compute))["look"]
+        return {"look": self._eye.embed(to_tensor(square)[None])[0].float().cpu()}
 
 
 def measure_looks(embeddings: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ outside. The store is one safetensors file. A damaged one is measured anew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_write
+from ..pictures.probe import mark_of_eye, pixels_hash
 from .eyes import Likeness
 
 VERSION = 1
@@ -56,7 +56,7 @@ class FigureStore:
         """The hashes of the images. Their figures are kept when the store is saved."""
         known = self._hashed.get(id(pixels))
         if known is None:  # the tensor is held, so that no other one gets its id
-            known = self._hashed[id(pixels)] = (pixels, [_hash(row) for row in pixels])
+            known = self._hashed[id(pixels)] = (pixels, [pixels_hash(row) for row in pixels])
         self._used.setdefault(figure, {}).update(dict.fromkeys(known[1]))
         return known[1]
 
@@ -87,14 +87,12 @@ class FigureStore:
 
 
 class RememberedEye:
-    """An eye whose readings are stored. Its fingerprint is what it makes of one fixed image, besides its name: two
-    models may have the same name."""
+    """An eye whose readings are stored."""
 
     def __init__(self, eye: Likeness, store: FigureStore) -> None:
         self.name = eye.name
         self._eye, self._store = eye, store
-        probe = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        self._mark = f"{eye.name}:{_hash(eye.embed(probe).cpu())[:16]}"
+        self._mark = mark_of_eye(eye.name, eye.embed)
 
     def embed(self, pixels: Tensor) -> Tensor:
         return self._store.rows(f"embedding {self._mark}", pixels, self._eye.embed)
@@ -138,12 +136,6 @@ def per_image(figure: Figure) -> Figure:
         store = _STORE.get()
         return figure(pixels) if store is None else store.rows(figure.__name__, pixels, figure)
     return measured
-
-
-def _hash(row: Tensor) -> str:
-    row = row.contiguous().cpu()
-    shape = f"{row.dtype} {list(row.shape)} ".encode()
-    return hashlib.sha256(shape + row.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()[:32]
 
 
 def _read(path: Path) -> dict[str, dict[str, Tensor]]:

@@ -1,5 +1,7 @@
 """A step on a card waits for nothing but its own figures, and its blocks can be compiled."""
 
+import re
+
 import pytest
 import torch
 from tiny_models import CAPTIONS, FAMILIES, make_backbone, make_dataset
@@ -59,7 +61,8 @@ def test_compiled_blocks_train_as_they_do_uncompiled_also_where_they_are_recompu
         losses.append([event.loss for event in events if isinstance(event, StepDone)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4) and len(losses[1]) == 2
     said = [event.message for event in events if isinstance(event, Warned) and "compiled" in event.message]
-    assert said and said[0].startswith("step 1: ")
+    graphs = int(re.match(r"step 1: (\d+) graphs", said[0])[1])
+    assert graphs < 10, "the trial of the gradients, whose hooks break graphs in pieces, is not compiled"
 
 
 def test_weights_that_the_host_casts_at_each_use_are_not_compiled(tmp_path):

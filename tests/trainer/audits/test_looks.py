@@ -48,7 +48,18 @@ def test_two_images_of_someone_else_are_named_with_their_likeness(tmp_path):
 def test_a_second_audit_looks_at_nothing_again(tmp_path):
     dataset, eye = save_drawings(tmp_path / "images"), CountingEye()
     assert other_looks(dataset, tmp_path / "cache", eye) == other_looks(dataset, tmp_path / "cache", eye) == []
-    assert eye.count == 16
+    assert eye.count == 16 + 2, "each audit looks at one more image, which tells the eye from others of its name"
+
+
+def test_another_eye_of_the_same_name_looks_at_every_image_itself(tmp_path):
+    class OtherEye(CountingEye):
+        def embed(self, pixels):
+            return super().embed(pixels).flip(1)
+
+    dataset, other = save_drawings(tmp_path / "images"), OtherEye()
+    other_looks(dataset, tmp_path / "cache", CountingEye())
+    other_looks(dataset, tmp_path / "cache", other)
+    assert other.count == 16 + 1
 
 
 @pytest.mark.parametrize("spread", [0.02, 0.08])

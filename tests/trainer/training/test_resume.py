@@ -18,7 +18,7 @@ from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import StepDone
 from lora_bootstrap.trainer.training.loop import train
 
-STEPS, KILLS = 60, 20
+STEPS, KILLS = 60, 8
 READY = "lora_bootstrap.tests.helpers.tiny_ready"
 """What the process that all runs are forked from has imported."""
 CONFIG = TrainConfig(name="killed", steps=STEPS, state_every=2, state_minutes=0, save_every=5).replace(**{
@@ -40,7 +40,7 @@ def _train(data, root, progress, is_killed):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and forkserver are POSIX")
-def test_a_run_killed_twenty_times_ends_with_the_same_bits(dataset, tmp_path):
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(dataset, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([READY, train.__module__])
 

@@ -17,9 +17,9 @@ from ..optimizers import OPTIMIZERS, OptimizerConfig
 
 
 def decay_at(step: int, decay: float) -> float:
-    """The decay of an EMA after `step` steps, from 1. It rises to `decay`, so that a short run's average does not keep
-    the weights that it began with."""
-    return min(decay, (1 + step) / (10 + step))
+    """The decay of an EMA after `step` steps, from 1. It rises from 0 to `decay`: the average keeps nothing of the
+    weights that it began with, and a DoRA's magnitudes have none before the first step."""
+    return min(decay, (step - 1) / (step + 8))
 
 
 class Averages:
