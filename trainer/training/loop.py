@@ -172,7 +172,7 @@ class _Session:
                 for _, loss in runs.read_losses(run.folder):
                     self.watch.add(loss)
                 self.images.open(self.feed, config, self.step)
-            team.check_same("state to begin with", self._digest())
+            team.check_same("state to begin with", self._digest)
         except BaseException:
             self.close()
             raise

@@ -63,7 +63,7 @@ def open_run(team: Team, root: Path, config: TrainConfig, key: str, lineage: Map
         return {"folder": str(opened[0].folder), "facts": opened[0].facts}
 
     told = team.told(open_first)
-    team.check_same("run", key)
+    team.check_same("run", lambda: key)
     if opened:
         return opened[0]
     run = FollowedRun(Path(told["folder"]), told["facts"])

@@ -86,8 +86,9 @@ class Processes(Team):
     def largest(self, value: float) -> float:
         return self._largest_of([float(value)])[0]
 
-    def check_same(self, what: str, text: str) -> None:
-        if self.any(self.told(lambda: text) != text):
+    def check_same(self, what: str, describe: Callable[[], str]) -> None:
+        own = describe()
+        if self.any(self.told(lambda: own) != own):
             raise UserError(f"the {what} is not the same in all processes of this training. Give all machines the same "
                             "images, settings, base and version of this pack.")
 

@@ -105,8 +105,8 @@ class Team:
         """Whether the flag is set in any process."""
         return bool(self.largest(flag))
 
-    def check_same(self, what: str, text: str) -> None:
-        """Raises UserError if `text` is not the same in all processes."""
+    def check_same(self, what: str, describe: Callable[[], str]) -> None:
+        """Raises UserError if what is described is not the same in all processes. One process describes nothing."""
 
     @contextmanager
     def step(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
