@@ -33,6 +33,8 @@ from lora_bootstrap.trainer.training.watched.outliers import MISFIT, Outlier
 
 READY = "lora_bootstrap.tests.helpers.tiny_ready"
 FOREVER = 99
+PATIENCE = 600
+"""Seconds for all cases of a team, which take about 15 on a machine of its own."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +202,13 @@ def run_team(cases: list[Case], folder: Path, size: int = 2) -> list[list[Outcom
     members = [context.Process(target=_member, args=(rank, size, port, cases, folder)) for rank in range(size)]
     for member in members:
         member.start()
+    until = time.monotonic() + PATIENCE
     for member in members:
-        member.join(120)
-        assert member.exitcode is not None, "a process of the team hangs"
+        member.join(max(0.0, until - time.monotonic()))
+    hanging = [member for member in members if member.exitcode is None]
+    for member in hanging:
+        member.kill()
+    assert not hanging, "a process of the team hangs"
     return [[_read(folder.parent / f"outcome{number}-{rank}.json") for rank in range(size)]
             for number in range(len(cases))]
 
