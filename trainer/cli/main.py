@@ -19,6 +19,7 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from ..common.errors import UserError
+from ..training.parallel.launched import launched_rank
 from .terminal.console import Console
 from .terminal.mistakes import check_options
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 for success, 2 for a user's mistake, 130 if interrupted."""
     words = sys.argv[1:] if argv is None else argv
     options = _build_parser(words).parse_args(words)
-    console = Console(options.json)
+    console = Console(options.json, rank=launched_rank())
     _silence_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # not every terminal can show every letter of a file's name
@@ -75,14 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options.check(options)
         check_options(options.verb, options)
+    except UserError as error:
+        console.complain(error)
+        return 2
+    try:
         result = options.handler(options, console)
     except UserError as error:
-        print(f"lora-bootstrap: {error}", file=sys.stderr)
+        print(f"lora-bootstrap: {error}", file=sys.stderr)  # any process of several may have an error of its own
         return 2
     except KeyboardInterrupt:
-        print("lora-bootstrap: interrupted. All results so far are saved.", file=sys.stderr)
+        console.complain("interrupted. All results so far are saved.")
         return 130
-    if options.json:
+    if options.json and not console.rank:
         print(json.dumps(result, ensure_ascii=False, default=str))
     return 130 if console.stopping else 0
 

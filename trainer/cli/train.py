@@ -68,22 +68,25 @@ def _run_training(options: argparse.Namespace, console: Console,
     from ..memory.preflight import fitted
     from ..training.events import Finished
     from ..training.loop import train
+    from ..training.parallel.processes import join_team
     from ..training.presets import plan_training
     from .terminal.tensorboard import TensorBoardWriter
 
     settings = read_training(options, console, method)
-    writers = [TensorBoardWriter()] if options.tensorboard else []
     dataset = load_folder(options.dataset, background=options.background)
     for note in dataset.notes:
         console.say(f"note: {note}")
-    backbone = load_backbone_quietly(options.base, options.base_precision)
-    if caution := distilled_warning(backbone.family, Path(options.base).name):
-        console.say(f"note: {caution}")
-    regularisation = load_folder(options.regularisation, background=options.background) \
-        if options.regularisation else None
-    planned = plan_training(backbone.family, options.kind, settings, dataset, regularisation=regularisation)
-    console.say(planned.length)
-    events = train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
-                   regularisation=regularisation, beside=read_beside(options), should_stop=console.asked_to_stop)
-    last = console.follow(fitted(events, backbone, planned.config), *writers)
+    with join_team() as team:  # before the base is loaded, onto this process's own GPU
+        backbone = load_backbone_quietly(options.base, options.base_precision)
+        if caution := distilled_warning(backbone.family, Path(options.base).name):
+            console.say(f"note: {caution}")
+        regularisation = load_folder(options.regularisation, background=options.background) \
+            if options.regularisation else None
+        planned = plan_training(backbone.family, options.kind, settings, dataset, regularisation=regularisation)
+        console.say(planned.length)
+        events = train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
+                       regularisation=regularisation, beside=read_beside(options), should_stop=console.asked_to_stop,
+                       team=team)
+        writers = [TensorBoardWriter()] if options.tensorboard and team.writes else []
+        last = console.follow(fitted(events, backbone, planned.config), *writers)
     return last if isinstance(last, Finished) else None, backbone

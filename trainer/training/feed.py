@@ -35,6 +35,7 @@ from .config import TrainConfig
 from .epochs import Epoch
 from .events import Caching
 from .masked_loss import latent_mask
+from .parallel.team import Share
 from .preserving.regularisation import batch_weight
 from .runs import run_folders
 
@@ -310,9 +311,9 @@ class Feed:
                   and index < self._aside.get(other, index + 1)]
         return random.Random(derived_seed(self.config.seed, "aside", index, row)).choice(others or [sample])
 
-    def batch(self, index: int) -> Batch:
-        """The index-th batch, counted from 0 over all epochs."""
-        draws = self.draws(index)
+    def batch(self, index: int, share: Share | None = None) -> Batch:
+        """The index-th batch, counted from 0 over all epochs; with a share, those rows of it."""
+        draws = share.of(self.draws(index)) if share else self.draws(index)
         latents = torch.stack([self._latents(draw.sample, draw.flip) for draw in draws])
         size = (latents.shape[-2], latents.shape[-1])
         masks = [self._mask(draw.sample, draw.flip, size) for draw in draws] if self.masked else []

@@ -24,6 +24,7 @@ from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..common.errors import UserError
 from ..common.events import Event, Events, Warned
 from ..common.files import atomic_path
+from ..common.tensor_cache import digest_tensors
 from ..datasets.dataset import Dataset, split_validation
 from ..datasets.recorded import record_images
 from ..lora.hashes import check_weights
@@ -46,6 +47,8 @@ from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
+from .parallel.followed import open_run
+from .parallel.team import ALONE, Share, Team, check_team
 from .preserving.beside import FrozenLoras, beside_key, check_beside, describe_beside
 from .preserving.preservation import Preservation
 from .preserving.regularisation import as_regularisation, regularisation_metadata, regularisation_notes
@@ -77,6 +80,7 @@ def train(
     lineage: dict[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     retrain: bool = False,
+    team: Team = ALONE,
 ) -> Events:
     """Train a LoRA, or the network itself, yielding events; the last is Finished with the path of the file.
 
@@ -85,6 +89,7 @@ def train(
     An identical finished run under `runs_root` is reused and a partial one resumed, unless `retrain`.
     `should_stop` is called after every step; if it returns true, the LoRA and the state are saved and the run ends
     early. Closing the generator, Ctrl-C, or an error between steps saves both too. The backbone is left unchanged.
+    All processes of a `team` call this alike and train one run together; only the first one writes and reports it.
 
     Raises:
         UserError: a setting or image that cannot work, a loss that is not a number, or memory that ran out.
@@ -96,6 +101,7 @@ def train(
     regularising = as_regularisation(regularisation)
     notes += regularisation.notes if regularisation else ()
     config = set_epochs(config, dataset.concat(regularising), backbone.family.bucket_step)
+    check_team(team, config)
     form = edit_form(backbone, config, dataset, validation, regularising)
     runs_root, beside = Path(runs_root), check_beside(beside, config)
     given = {**({"beside": beside_key(beside)} if beside else {}),
@@ -105,12 +111,13 @@ def train(
         return runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
                             form, given)
 
-    config = runs.settle_precision(config, backbone, lambda settled: (
-        not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
+    asked = config
+    config = replace(config, precision=team.told(lambda: runs.settle_precision(asked, backbone, lambda settled: (
+        not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None)).precision))
     check_scaling(backbone, config)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **given, **({"beside": describe_beside(beside)} if beside else {}), **(lineage or {})}
-    run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
+    run = open_run(team, runs_root, config, key_of(config), lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
         run.forget_state()  # in case the process died before it could
@@ -122,8 +129,9 @@ def train(
     if full and config.fit_memory:
         config = config.replace(offload_blocks=max(config.offload_blocks, run.offloaded))
     with run.locked(), backbone.training(recompute, 0.0 if full else config.offload_blocks):
-        record_images(run.folder, dataset.concat(regularising), validation)
-        session = _Session(backbone, dataset, validation, config, run, regularising, beside)
+        if team.writes:
+            record_images(run.folder, dataset.concat(regularising), validation)
+        session = _Session(backbone, dataset, validation, config, run, regularising, beside, team)
         with contextlib.closing(session):
             yield from (Warned(note) for note in (*notes, *run.notes, *session.notes))
             yield from session.run_steps(should_stop)
@@ -133,9 +141,9 @@ class _Session:
     """One run in progress: the adapters in the network, the optimizer, and where it stands."""
 
     def __init__(self, backbone: Backbone, dataset: Dataset, validation: Dataset, config: TrainConfig,
-                 run: runs.Run, regularisation: Dataset, beside: Sequence[StackEntry]) -> None:
+                 run: runs.Run, regularisation: Dataset, beside: Sequence[StackEntry], team: Team) -> None:
         self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
-        self.regularisation = regularisation
+        self.regularisation, self.team = regularisation, team
         self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed, run.save_offloaded)
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
@@ -147,7 +155,7 @@ class _Session:
         self.compiled: CompiledBlocks | None = None
         self.compiling = contextlib.ExitStack()
         self._trained: Training | None = None
-        self.images = ImageWatch(run.folder)
+        self.images = ImageWatch(run.folder, team.writes)
         self._frozen: FrozenLoras | None = None
         self.optimizer: Any
         self.scaler: torch.amp.GradScaler
@@ -162,11 +170,13 @@ class _Session:
             self._trained = METHODS[config.method](backbone, config, run.folder, self._cannot_undo)
             self.notes += tuple(self._trained.notes)
             self.averages = Averages(self._trained.parameters, config.optimizer)
-            self.step = self._resume()
-            run.truncate_metrics(self.step)
-            for _, loss in runs.read_losses(run.folder):
-                self.watch.add(loss)
-            self.images.open(self.feed, config, self.step)
+            with team.first():  # the others read what it has put in order
+                self.step = self._resume()
+                run.truncate_metrics(self.step)
+                for _, loss in runs.read_losses(run.folder):
+                    self.watch.add(loss)
+                self.images.open(self.feed, config, self.step)
+            team.check_same("state to begin with", self._digest)
         except BaseException:
             self.close()
             raise
@@ -205,13 +215,15 @@ class _Session:
         yield from self._prove(prove_coverage(found))
         if self.step and self.images.ends_epoch(self.step):  # the run may have been cancelled before they were judged
             yield from self.images.after_step(self.step)
-        yield from self._prepare()
+        yield from self.team.led(self._prepare())
+        if (share := self.team.largest(self.backbone.recompute)) > self.backbone.recompute:
+            self.backbone.set_recompute(share)
         if self.config.fit_memory and self.backbone.recompute > self.run.recomputed:  # counted since RunStarted
             self.run.save_recomputed(self.backbone.recompute)
         if self.config.fit_memory and self.config.method == FULL and self.backbone.offload > self.run.offloaded:
             self.run.save_offloaded(self.backbone.offload)
         try:
-            yield from self._prove_same_text()
+            yield from self.team.led(self._prove_same_text())
             self._compile()
             while self.step < self.config.steps:
                 yield from self.saver.retried(self.step + 1, self._train_step, self._undo_step)
@@ -219,7 +231,7 @@ class _Session:
                 if self.compiled and (line := self.compiled.report(self.step)):
                     yield Warned(line)
                 yield from self._after_step()
-                if should_stop():
+                if self.team.any(should_stop()):
                     break
             yield from self._done_steps()
         except BaseException as error:
@@ -234,7 +246,8 @@ class _Session:
             if self.compiled and (problem := compile_problem(error)):
                 raise UserError(problem) from error
             raise
-        yield from self._finish()
+        if self.team.writes:
+            yield from self._finish()
 
     def _prepare(self) -> Events:
         """Encode what is left of the run: images, captions, and the prompts of its previews."""
@@ -258,13 +271,16 @@ class _Session:
         """Have the device train a step. Whether it went well is known when its figures are read."""
         started, accumulation = time.perf_counter(), self.config.accumulation_steps
         first, preserves = self.step * accumulation, self.preservation.is_due(self.step)
+        batches = range(first, first + accumulation)
         self._set_rates()
-        losses = [self._backward(partial(self._batch_loss, index), accumulation,
-                                 last=not preserves and index == first + accumulation - 1)
-                  for index in range(first, first + accumulation)]
-        if preserves:  # reported is the loss of the images alone
-            self._backward(partial(self.preservation.loss, self.step), 1, last=True)
-        figures = torch.cat([torch.stack([*losses, self._clip()]), *(own := self.images.take())])
+        with self.team.step(self.trained.parameters):
+            losses = [self._train_batch(index, share, last=not preserves and index == batches[-1])
+                      for index, share in zip(batches, self._shares(batches), strict=True)]
+            if preserves and (share := self._shares(batches[-1:])[0]):  # reported is the loss of the images alone
+                self._backward(partial(self.preservation.loss, self.step, share), 1, last=True)
+            own = self.images.take()
+        found = self.team.total(torch.cat([torch.stack(losses), *own]))
+        figures = torch.cat([found[:accumulation], self._clip()[None], found[accumulation:]])
         self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.readings.add(Queued(self.step + 1, self.feed.plan.epoch_of(first), self.optimizer.param_groups[0]["lr"],
                                  figures, started, sum(map(len, own))))
@@ -277,6 +293,12 @@ class _Session:
         self.consistent = True
         self.optimizer.zero_grad(set_to_none=True)
 
+    def _train_batch(self, index: int, share: Share, last: bool) -> Tensor:
+        """The loss that a share of a batch adds to that of the step."""
+        if not share:
+            return self._pass_over(index, share)
+        return self._backward(partial(self._batch_loss, index, share), self.config.accumulation_steps, last)
+
     def _backward(self, make_loss: Callable[[], Tensor], parts: int, last: bool) -> Tensor:
         """A forward and a backward pass, perhaps the last of a step. Its loss, which is returned, is one of so many
         parts."""
@@ -285,6 +307,18 @@ class _Session:
             loss = make_loss() / parts
             self.scaler.scale(loss).backward()
         return loss.detach()
+
+    def _shares(self, batches: range) -> list[Share]:
+        """What this process trains of those batches."""
+        return self.team.shares([len(self.feed.plan.batch(index)) for index in batches])
+
+    def _pass_over(self, index: int, share: Share) -> Tensor:
+        """The loss here of a batch that others train: 0. Its times are noted, as all processes judge images alike."""
+        latents = self.feed.batch(index, replace(share, first=0, end=1)).latents
+        t = draw_batch(self.loss, self.config.seed, index, (share.count, *latents.shape[1:])).t
+        losses = torch.zeros(share.count, device=self.backbone.device)
+        self.images.note(index, t, losses)
+        return losses.sum()
 
     def _done_steps(self, left: int = 0) -> Events:
         """Report the steps in order, all but the last `left`. Nothing may be saved before the last is read.
@@ -327,17 +361,20 @@ class _Session:
 
     def _undo_step(self) -> bool:
         """Forget the gradients of a step that was broken off; false if it has begun to change the LoRA."""
-        if self.consistent:
+        possible = self.consistent and not self.team.committed
+        if possible:
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler = self._new_scaler(self.scaler.state_dict())  # the old one may have seen these gradients
-        return self.consistent
+        return possible
 
-    def _batch_loss(self, index: int) -> Tensor:
-        batch = self.feed.batch(index)
-        draw = draw_batch(self.loss, self.config.seed, index, batch.latents.shape)
-        losses = self.sample_losses(batch, draw.noise, draw.t, prior=self.config.data.masked_prior, added=draw.added)
-        self.images.note(index, draw.t, losses)
-        return batch.weight * losses.mean()
+    def _batch_loss(self, index: int, share: Share) -> Tensor:
+        """What a share of a batch adds to the batch's loss."""
+        batch = self.feed.batch(index, share)
+        draw = draw_batch(self.loss, self.config.seed, index, (share.count, *batch.latents.shape[1:]))
+        losses = self.sample_losses(batch, share.of(draw.noise), share.of(draw.t), prior=self.config.data.masked_prior,
+                                    added=share.of(draw.added))
+        self.images.note(index, draw.t, share.spread(losses.detach()))
+        return batch.weight * share.fraction * losses.mean()
 
     def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0,
                       added: Tensor | None = None) -> Tensor:
@@ -468,6 +505,8 @@ class _Session:
         if self.images.ends_epoch(self.step):
             yield from self._done_steps()
             yield from self.images.after_step(self.step)
+        if not self.team.writes:
+            return
         if not last:  # a finished run needs no state
             yield from self._check_states()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
@@ -562,6 +601,9 @@ class _Session:
         """What the training state holds beside the optimizer, not copied."""
         return {**self.trained.tensors(), **self.averages.tensors()}
 
+    def _digest(self) -> str:
+        return f"{self.step} {digest_tensors({name: held.cpu() for name, held in self._kept_tensors().items()})}"
+
     def _snapshot(self) -> checkpoint.Snapshot:
         return checkpoint.take_snapshot(self.step, self._kept_tensors(), self.optimizer,
                                         {"scaler": self.scaler.state_dict()})
@@ -600,7 +642,7 @@ class _Session:
 
     def _keep(self) -> None:
         """Save the LoRA of an interrupted run as it is, and the state to continue from."""
-        if self.consistent and self._settle() and self.step:
+        if self.team.writes and self.consistent and self._settle() and self.step:
             try:
                 self._save_state()
             finally:  # a disk may have room for it all the same

@@ -78,3 +78,21 @@ def test_a_users_mistake_is_one_line_and_exit_code_two(tiny, tmp_path, dataset, 
     assert run(*[word.replace("{tmp}", str(tmp_path)) for word in argv]) == 2
     error = capsys.readouterr().err
     assert words in error and error.startswith("lora-bootstrap: ") and error.count("\n") == 1
+
+
+REFUSED = "finetune runs in one process, but a launcher started 2; only train can be shared."
+
+
+@pytest.mark.parametrize(("rank", "lines"), [(0, 1), (1, 0)])
+def test_the_first_process_of_a_launcher_says_why_a_command_cannot_be_shared(rank, lines, capsys, monkeypatch):
+    for name, value in {"WORLD_SIZE": 2, "RANK": rank, "LOCAL_RANK": rank}.items():
+        monkeypatch.setenv(name, str(value))
+    assert run("finetune", "--dataset", ".") == 2
+    assert capsys.readouterr().err.count(REFUSED) == lines
+
+
+def test_the_package_is_a_module_that_accelerate_launches():
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "lora_bootstrap"]
+    done = subprocess.run([*launch, "finetune", "--dataset", "."], timeout=300, capture_output=True, text=True)
+    assert done.stderr.count(REFUSED) == 1 and "No module" not in done.stderr

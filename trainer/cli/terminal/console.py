@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TextIO
+
+from ...training.parallel.launched import count_launched
 
 
 @dataclass
@@ -16,13 +20,26 @@ class Console:
 
     as_json: bool
     stopping: bool = False
+    rank: int = 0
+    """Number of this process among those that a launcher started. Only the first one, 0, shows anything."""
 
     @property
     def stream(self):
+        if self.rank:
+            return self._nowhere
         return sys.stderr if self.as_json else sys.stdout
+
+    @cached_property
+    def _nowhere(self) -> TextIO:
+        return open(os.devnull, "w")  # noqa: SIM115 (kept open)
 
     def say(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
+
+    def complain(self, problem: object) -> None:
+        """Show why the command ends, on stderr."""
+        if not self.rank:
+            print(f"lora-bootstrap: {problem}", file=sys.stderr)
 
     def asked_to_stop(self) -> bool:
         return self.stopping
@@ -32,14 +49,16 @@ class Console:
         from .progress import ProgressBar
         from .tensorboard import watch
 
+        # a launcher ends the other processes by SIGTERM when one has ended, and they can save what they have
+        signals = (signal.SIGINT, signal.SIGTERM) if count_launched() > 1 else (signal.SIGINT,)
         last, progress = None, ProgressBar(self.stream)
         with ExitStack() as stack:
             stack.callback(progress.close)
             for subscriber in subscribers:
                 if hasattr(subscriber, "close"):
                     stack.callback(subscriber.close)
-            previous = signal.signal(signal.SIGINT, self._on_interrupt)
-            stack.callback(signal.signal, signal.SIGINT, previous)
+            for number in signals:
+                stack.callback(signal.signal, number, signal.signal(number, self._on_interrupt))
             for event in watch(events, progress, *subscribers):
                 last = event
         return last

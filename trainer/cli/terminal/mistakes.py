@@ -21,10 +21,15 @@ from ...common.errors import UserError
 from ...common.names import checked_name
 from ...datasets.given_folder import find_given_folder
 from ...stacks.lora_stack import read_strength
+from ...training.parallel.launched import count_launched
 from .options import parse_lora, parse_settings
 
 MOST_SIDE = 16_384
 """Pixels a side of an image that is drawn."""
+
+
+SHARED = ("train",)
+"""Commands that several processes of `accelerate launch` can run together."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class Check:
 
 def check_options(verb: str, options: argparse.Namespace) -> None:
     """Raises UserError for the first value that cannot be right."""
+    if verb not in SHARED and (count := count_launched()) > 1:
+        raise UserError(f"{verb} runs in one process, but a launcher started {count}; only {', '.join(SHARED)} can be "
+                        "shared. Start it without the launcher, as lora-bootstrap.")
     for row in CHECKS:
         value = getattr(options, row.option, None)
         if (not row.verbs or verb in row.verbs) and not (value is None or value is False or value in ("", [])):

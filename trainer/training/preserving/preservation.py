@@ -23,6 +23,7 @@ from ...models.devices import to_device
 from ..config import TrainConfig
 from ..feed import Batch, Draw, Feed, derived_seed
 from ..objectives import Loss
+from ..parallel.team import Share
 
 
 class Predictor(Protocol):
@@ -57,28 +58,29 @@ class Preservation:
             yield from feed.prepare_texts(draw._replace(caption=prompt) for draw in feed.draws_of(batches)
                                           for prompt in preserved_prompts(config, draw.caption))
 
-    def loss(self, step: int) -> Tensor:
-        """The weighted mean distance to the base's prediction, over the latents of the step's last batch. Noise and
-        times are draws of their own."""
+    def loss(self, step: int, share: Share) -> Tensor:
+        """The weighted mean distance to the base's prediction, over the latents of the step's last batch; what a share
+        of them adds to it. Noise and times are draws of their own."""
         session, index = self._session, self._batch_of(step)
-        batch = self._batch(index)
+        batch = self._batch(index, share)
         generator = torch.Generator().manual_seed(derived_seed(session.config.seed, "preservation", step))
-        noise = torch.randn(batch.latents.shape, generator=generator)
-        t = session.loss.times(torch.rand(len(batch.latents), generator=generator))
+        noise = share.of(torch.randn((share.count, *batch.latents.shape[1:]), generator=generator))
+        t = share.of(session.loss.times(torch.rand(share.count, generator=generator)))
         device = session.backbone.device
         noisy = session.backbone.noised(to_device(batch.latents, device), to_device(noise, device), t)
         base = session.base_prediction(noisy, t, batch).float()
-        return self._settings.weight * (session.predict(noisy, t, batch).float() - base).square().mean()
+        weight = self._settings.weight * share.fraction
+        return weight * (session.predict(noisy, t, batch).float() - base).square().mean()
 
     def _batch_of(self, step: int) -> int:
         """Index of the step's last batch."""
         return (step + 1) * self._session.config.accumulation_steps - 1
 
-    def _batch(self, index: int) -> Batch:
-        """The batch with the prompts that are preserved in place of its captions."""
-        feed, draws = self._session.feed, self._draws(index)
+    def _batch(self, index: int, share: Share) -> Batch:
+        """A share of the batch, with the prompts that are preserved in place of its captions."""
+        feed, draws = self._session.feed, share.of(self._draws(index))
         rows = [] if feed.trains_text else [feed.row(draw.caption, draw.sample, draw.flip) for draw in draws]
-        return replace(feed.batch(index), captions=tuple(draw.caption for draw in draws), masks=None,
+        return replace(feed.batch(index, share), captions=tuple(draw.caption for draw in draws), masks=None,
                        conditioning=Conditioning.cat(rows) if rows else None)
 
     def _draws(self, index: int) -> list[Draw]:

@@ -67,9 +67,10 @@ class LossTable:
 class LossFile:
     """The table of a run in training, and its file, which grows by a line a step."""
 
-    def __init__(self, folder: Path, names: Sequence[str], step: int) -> None:
-        """Goes on after `step`, or begins anew if the file is that of other images."""
-        self.path = folder / FILE
+    def __init__(self, folder: Path, names: Sequence[str], step: int, writes: bool = True) -> None:
+        """Goes on after `step`, or begins anew if the file is that of other images. Without `writes` the file is left
+        unchanged."""
+        self.path, self._writes = folder / FILE, writes
         self.table = LossTable(tuple(names))
         self._file: FileIO | None = None
         lines = [line for line in _lines(self.path) if line.get("step", 0) <= step] if step else []
@@ -78,7 +79,8 @@ class LossFile:
                 _read_line(line, self.table)
         else:
             lines = [{"images": list(names)}]
-        atomic_write(self.path, "".join(map(_written, lines)).encode())
+        if writes:
+            atomic_write(self.path, "".join(map(_written, lines)).encode())
 
     def add(self, step: int, draws: Sequence[LossDraw]) -> None:
         """Record the draws of a step."""
@@ -98,6 +100,8 @@ class LossFile:
             self._file = None
 
     def _append(self, line: dict[str, Any]) -> None:
+        if not self._writes:
+            return
         with plain_errors("write", self.path):
             if self._file is None:
                 self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (kept open)

@@ -24,8 +24,9 @@ say little that is new."""
 class ImageWatch:
     """The losses of a run's images, from `open` to `close`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        """`writes`: whether the file of the losses is written, or only read."""
+        self.folder, self._writes = folder, writes
         self.file: LossFile | None = None
         self._feed: Feed
         self._config: TrainConfig
@@ -35,7 +36,7 @@ class ImageWatch:
     def open(self, feed: Feed, config: TrainConfig, step: int) -> None:
         """Go on after `step`, with what was set aside until then."""
         self._feed, self._config = feed, config
-        self.file = LossFile(self.folder, [sample.path.name for sample in feed.samples], step)
+        self.file = LossFile(self.folder, [sample.path.name for sample in feed.samples], step, self._writes)
         for image, since in self.file.table.set_aside.items():
             feed.set_aside(image, since * config.accumulation_steps)
 

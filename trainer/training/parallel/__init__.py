@@ -1,0 +1,1 @@
+"""Several processes, each with a GPU of its own, that train one run together."""
