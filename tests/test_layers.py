@@ -9,7 +9,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 ORDER = (("common",), ("captions", "pictures", "lora", "models"),
          ("datasets", "stacks", "extraction", "proofs", "views"), ("training", "tagging", "audits"),
-         ("backends", "measures", "memory", "imports"), ("sweeps",), ("bootstrap",), ("records", "release"), ("cli",))
+         ("backends", "measures", "memory", "imports"), ("sweeps",), ("bootstrap",), ("records", "release"), ("cast",),
+         ("cli",))
 """Rooms of trainer/. A file imports from its own room and from rooms further left; rooms of one floor are strangers."""
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 MAY_USE = {"trainer": {"trainer", "sandbox", ""}, "sandbox": {"sandbox"}, "host": {"host", "trainer", "sandbox"},

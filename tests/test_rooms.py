@@ -140,7 +140,8 @@ def test_every_library_that_shipped_code_imports_is_required_or_the_hosts_own():
     hosts = {"comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "server", "aiohttp", "psutil",
              "comfy_kitchen", "comfy_extras"}
     # looked for at run time, with a clear error or another way
-    optional = {"bitsandbytes", "huggingface_hub", "prodigyopt", "tensorboard", "onnxruntime", "psutil", "yaml"}
+    optional = {"bitsandbytes", "huggingface_hub", "prodigyopt", "tensorboard", "onnxruntime", "psutil", "ray",
+                "yaml"}
     known = required | optional | set(sys.stdlib_module_names)
     files = [*python_files(*SHIPPED), ROOT / "__init__.py"]
     for path in (path for path in files if not path.name.startswith("make_")):

@@ -50,6 +50,7 @@ VERBS = (
     Verb("extract", "extraction", "extract a LoRA from a fine-tuned checkpoint and its base"),
     Verb("resize", "extraction", "make a LoRA file smaller, and say what that loses"),
     Verb("release", "sharing.release", "write a LoRA with card, previews, sidecars and rights, as a folder and a zip"),
+    Verb("batch", "sharing.batch", "many characters at once, each from a .toml file, on this machine or a cluster"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "runs", "show what differs between two runs: settings, images, captions, figures"),
