@@ -20,6 +20,8 @@ from .tasks import Job, count_shares
 
 RETRIES = 2
 """How often a task is begun again by default."""
+NOT_SHARED = ("its worker finished the project, but the LoRA is not in {folder} here. Give an --output that all machines "
+              "share.")
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,9 @@ class _Batch:
                  price: float | None) -> None:
         self.cast, self.records, self.pool, self.retries, self.price = cast, records, pool, retries, price
         self.state: dict[str, CharacterRecord] = {each.name: records.read(each) for each in cast}
+        self.open: Counter[str] = Counter()
         self.waiting: list[Job] = [job for each in cast for job in self._next(each)]
         self.attempts: Counter[tuple[str, str, int]] = Counter()
-        self.open: Counter[str] = Counter()
         self.running = 0
         self.stopping = False
 
@@ -161,7 +163,11 @@ class _Batch:
         name = job.character.name
         if job.kind == PROJECT:
             record.project, record.score = facts, None
-            self.waiting += self._next(job.character)
+            following = self._next(job.character)
+            if any(other.kind == PROJECT for other in following):
+                record.problem = NOT_SHARED.format(folder=self.records.output)
+            else:
+                self.waiting += following
         elif job.kind == CELLS:
             self.open[name] -= 1
             if not self.open[name] and not record.problem:

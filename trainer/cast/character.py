@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -140,14 +140,18 @@ class Character:
         return made
 
 
-def read_cast(paths: Sequence[Path]) -> list[Character]:
+def read_cast(paths: Sequence[Path], check_base: Callable[[str], object] = find_given_base) -> list[Character]:
     """The characters of these files. Raises UserError, naming the file and the line, for the first mistake, and for two
-    characters with one name."""
+    characters with one name.
+
+    Args:
+        check_base: raises UserError for a base that cannot be used. A plan needs no weights: it takes a family's name.
+    """
     if len(paths) > MOST_CHARACTERS:
         raise UserError(f"{len(paths)} characters are too many for one batch; give at most {MOST_CHARACTERS}.")
     cast: dict[str, Character] = {}
     for path in paths:
-        character = read_character(path)
+        character = read_character(path, check_base)
         if other := cast.get(character.name.casefold()):
             raise UserError(f"{path}: the name {character.name!r} is also that of {other.file}. Set another `name`.")
         cast[character.name.casefold()] = character
@@ -159,7 +163,7 @@ _OWN = ("base_precision", "price")
 """Settings of a Character that BootstrapConfig does not have, beside the groups."""
 
 
-def read_character(path: Path) -> Character:
+def read_character(path: Path, check_base: Callable[[str], object] = find_given_base) -> Character:
     """The character that a TOML file asks for. Raises UserError, naming the file and the line."""
     try:
         given = read_settings(path)
@@ -169,6 +173,7 @@ def read_character(path: Path) -> Character:
     try:
         character = _build(given, path)
         _check(character)
+        check_base(character.project.base)
     except UserError as error:
         raise UserError(f"{path}{_line_words(path, str(error))}: {error}") from error
     return replace(character, file=str(path))
@@ -201,7 +206,6 @@ def _check(character: Character) -> None:
     project = character.project
     if not Path(project.picture).is_file():
         raise UserError(f"there is no picture at {project.picture}; give one image of the character.")
-    find_given_base(project.base)
     check_choice("base_precision", character.base_precision, BASE_PRECISIONS)
     check(character.price is None or 0 <= character.price < 1e6, "price", character.price, "a price an hour, from 0")
     for settings in (project.style, project.character):

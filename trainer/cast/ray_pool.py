@@ -126,11 +126,12 @@ class RayPool:
             if slot.actor is not None:
                 slot.actor.stop.remote()
 
-    def pids(self) -> list[int]:
-        """Process numbers of the workers that run."""
+    def pid(self, worker: int) -> int:
+        """The number of a worker's process; 0 while it has none."""
         import ray
 
-        return [ray.get(slot.actor.pid.remote()) for slot in self._slots if slot.actor is not None]
+        actor = self._slots[worker].actor
+        return int(ray.get(actor.pid.remote())) if actor is not None else 0
 
     def _end(self, number: int) -> tuple[int, Job, TaskResult]:
         import ray

@@ -20,6 +20,9 @@ READY, LOOK, FAILED, UNFINISHED = "ready", "look at it", "failed", "unfinished"
 FIGURES = (("likeness", "likeness"), ("prompt", "prompt accuracy"), ("diversity", "diversity"), ("copies", "copies"),
            ("burn", "burn"), ("score", "score"))
 """(figure of a ScoreRow, heading)."""
+LEAST_SCORE = 0.5
+"""A LoRA that scores less is to be looked at, whatever gates it passes: it is nearer to what the base draws by itself than
+to the training images."""
 STYLE = """
 :root{color-scheme:light dark;--fg:#1d2330;--soft:#667085;--bg:#fbfbfd;--card:#fff;--line:#e4e7ec;--ok:#137a4b;
 --no:#a33b2e}
@@ -40,7 +43,8 @@ class CastRow:
     """A character's row. Figures are of the recommended checkpoint and strength, None where they were not measured.
 
     Attributes:
-        verdict: READY if the recommended row passes every gate and the project reached its last round.
+        verdict: READY if the recommended row scores at least LEAST_SCORE and passes every gate, every cell was drawn, and
+            the project reached its last round.
         lora: the recommended checkpoint's file, as its sweep names it.
         hours: of workers, with attempts that failed.
         cost: those hours at the price of an hour; None without a price.
@@ -129,8 +133,14 @@ def _verdict(record: CharacterRecord, best: Mapping[str, Any]) -> str:
         return FAILED
     if record.project is None or record.score is None:
         return UNFINISHED
-    open_questions = not best or best.get("gates") or record.project.get("stopped_because")
-    return LOOK if open_questions or _failed_cells(record.score) else READY
+    open_questions = (not best, _is_weak(best), best.get("gates"), record.project.get("stopped_because"),
+                      _failed_cells(record.score))
+    return LOOK if any(open_questions) else READY
+
+
+def _is_weak(best: Mapping[str, Any]) -> bool:
+    score = best.get("score")
+    return score is not None and score < LEAST_SCORE
 
 
 def _look(record: CharacterRecord, project: Mapping[str, Any], score: Mapping[str, Any],
@@ -139,6 +149,8 @@ def _look(record: CharacterRecord, project: Mapping[str, Any], score: Mapping[st
         yield record.problem
     if best.get("gates"):
         yield f"Gates failed: {', '.join(best['gates'])}."
+    if _is_weak(best):
+        yield f"Its best score is {best['score']:.2f}, below {LEAST_SCORE:g}."
     if project.get("stopped_because"):
         yield project["stopped_because"]
     if failed := _failed_cells(score):

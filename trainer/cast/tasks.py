@@ -166,7 +166,7 @@ def _training_images(character: Character, output: Path) -> Dataset:
 
 
 def _count_images(record: ProjectRecord) -> int:
-    return len(list(_dataset_folder(record).glob("*.png")))
+    return len(load_folder(_dataset_folder(record)))
 
 
 def _relative(path: Path, output: Path) -> str:

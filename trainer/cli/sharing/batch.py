@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,14 @@ def check_batch(options: argparse.Namespace) -> None:
     check(options.plan or not any("=" in price for price in options.price), "--price", options.price,
           "one number without --plan: what an hour of a worker costs")
     parse_prices(options.price)
-    options.cast_read = read_cast(list_files(options.characters))
+    options.cast_read = read_cast(list_files(options.characters), *([find_planned_base] if options.plan else []))
+
+
+def find_planned_base(base: str) -> None:
+    """Raises UserError if a training on that base cannot be counted."""
+    from ...memory.bases import find_base
+
+    find_base(base)
 
 
 def handle_batch(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -130,5 +138,27 @@ class _Lines:
 def _plan(cast: list[Character], prices: dict[str, float], options: argparse.Namespace,
           console: Console) -> dict[str, Any]:
     from ...cast.plan import plan_cast
+    from ...cast.records import CastRecords
 
-    return {}
+    console.say("counting a training step of each base without its weights; the first time this takes minutes ...")
+    plan = plan_cast(cast, prices, max(options.workers, 1), CastRecords(options.output, options.cast))
+    for line in plan_lines(plan, max(options.workers, 1)):
+        console.say(line)
+    return asdict(plan)
+
+
+def plan_lines(plan: Any, workers: int) -> Iterator[str]:
+    """The time and cost table."""
+    done = f" ({plan.left_out} are finished and not counted)" if plan.left_out else ""
+    yield f"{plan.characters} characters{done}: {plan.steps:,} training steps, {plan.images:,} images"
+    yield f"{'card':20}{'hours':>10}{f'with {workers} workers':>17}{'price an hour':>15}{'cost':>12}"
+    for row in plan.cards:
+        price = "" if row.price is None else f"{row.price:.2f}"
+        cost = "" if row.cost is None else f"{row.cost:,.2f}"
+        yield f"{row.card:20}{row.hours:>10.2f}{row.waiting:>15.2f} h{price:>15}{cost:>12}"
+    if not plan.cards:
+        yield "No card of the table holds every base with these settings."
+    if plan.measured:
+        hours, count = plan.measured
+        yield f"Measured here: {hours * 60:.1f} minutes of a worker for a character, mean of {count} that are finished."
+    yield "These are predictions; docs/memory.md says how well they do."
