@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
 
 from PIL import Image
@@ -11,12 +12,13 @@ from lora_bootstrap.trainer.cast.batch import TaskResult, run_batch
 from lora_bootstrap.trainer.cast.character import read_character
 from lora_bootstrap.trainer.cast.records import CELLS, PROJECT, CastRecords
 from lora_bootstrap.trainer.cast.tasks import Job
+from lora_bootstrap.trainer.cast.worker import Worker
 from lora_bootstrap.trainer.common.files import write_json
 from lora_bootstrap.trainer.sweeps.cells import NO_LORA, Sweep, prompt_axis, seed_axis, strength_axis
 
 SMALL = """
 targets = [2, 4]
-candidates = [6]
+candidates = [2]
 strengths = [1.0]
 sample_steps = 1
 [style]
@@ -54,6 +56,32 @@ def run_cast(cast, output, pool, **options):
     *events, last = run_batch(cast, records, pool, **options)
     rows = json.loads((records.folder / "cast.json").read_text())["characters"]
     return events, last, {row["name"]: row for row in rows}
+
+
+class Here:
+    """A pool of one worker in this process, which really does its tasks, one after the other."""
+
+    size = 1
+
+    def __init__(self, output):
+        self.worker, self.job = Worker(str(output)), None
+
+    def idle(self):
+        return [] if self.job else [(0, None)]
+
+    def submit(self, worker, job):
+        self.job = job
+
+    def wait(self):
+        if self.job is None:
+            return []
+        job, self.job = self.job, None
+        started = time.monotonic()
+        facts = self.worker.run(job.to_dict())
+        return [(0, job, TaskResult(time.monotonic() - started, **facts))]
+
+    def stop(self):
+        self.worker.stop()
 
 
 class FakePool:

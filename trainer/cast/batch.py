@@ -20,8 +20,8 @@ from .tasks import Job, count_shares
 
 RETRIES = 2
 """How often a task is begun again by default."""
-NOT_SHARED = ("its worker finished the project, but the LoRA is not in {folder} here. Give an --output that all machines "
-              "share.")
+NOT_SHARED = ("its worker finished the project, but the LoRA is not in {folder} here. Give an --output that all "
+              "machines share.")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class _Batch:
             for worker, base in () if self.stopping else self.pool.idle():
                 if self.waiting:
                     yield self._start(worker, base)
-            for worker, job, result in self.pool.wait():
+            for _, job, result in self.pool.wait():
                 self.running -= 1
                 yield from self._end(job, result)
         page = self._write()

@@ -1,8 +1,8 @@
 """What a cast takes before anything is made: steps, images and cells of each character, hours by card, and their price.
 
-Times are predictions, as those of `lora-bootstrap plan`. A forward pass of a sampler is taken as half a training step of
-one image, because a LoRA's backward pass through frozen weights takes about as long as its forward pass. The times of
-characters that are finished in the output folder stand beside the predictions.
+Times are predictions, as those of `lora-bootstrap plan`. A forward pass of a sampler is taken as half a training step
+of one image, because a LoRA's backward pass through frozen weights takes about as long as its forward pass. The times
+of characters that are finished in the output folder stand beside the predictions.
 """
 
 from __future__ import annotations

@@ -126,6 +126,10 @@ class RayPool:
             if slot.actor is not None:
                 slot.actor.stop.remote()
 
+    def busy(self) -> dict[int, Job]:
+        """What each worker that is not idle does."""
+        return {number: slot.job for number, slot in enumerate(self._slots) if slot.job is not None}
+
     def pid(self, worker: int) -> int:
         """The number of a worker's process; 0 while it has none."""
         import ray

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ..common.files import write_json, write_text
 from ..common.schema import convert
 from .character import Character
-from .records import KINDS, CastRecords, CharacterRecord
+from .records import CastRecords, CharacterRecord
 
 VERSION = 1
 READY, LOOK, FAILED, UNFINISHED = "ready", "look at it", "failed", "unfinished"
@@ -21,8 +21,8 @@ FIGURES = (("likeness", "likeness"), ("prompt", "prompt accuracy"), ("diversity"
            ("burn", "burn"), ("score", "score"))
 """(figure of a ScoreRow, heading)."""
 LEAST_SCORE = 0.5
-"""A LoRA that scores less is to be looked at, whatever gates it passes: it is nearer to what the base draws by itself than
-to the training images."""
+"""A LoRA that scores less is to be looked at, whatever gates it passes: it is nearer to what the base draws by itself
+than to the training images."""
 STYLE = """
 :root{color-scheme:light dark;--fg:#1d2330;--soft:#667085;--bg:#fbfbfd;--card:#fff;--line:#e4e7ec;--ok:#137a4b;
 --no:#a33b2e}
@@ -43,8 +43,8 @@ class CastRow:
     """A character's row. Figures are of the recommended checkpoint and strength, None where they were not measured.
 
     Attributes:
-        verdict: READY if the recommended row scores at least LEAST_SCORE and passes every gate, every cell was drawn, and
-            the project reached its last round.
+        verdict: READY if the recommended row scores at least LEAST_SCORE and passes every gate, every cell was drawn,
+            and the project reached its last round.
         lora: the recommended checkpoint's file, as its sweep names it.
         hours: of workers, with attempts that failed.
         cost: those hours at the price of an hour; None without a price.

@@ -51,6 +51,7 @@ VERBS = (
     Verb("resize", "extraction", "make a LoRA file smaller, and say what that loses"),
     Verb("release", "sharing.release", "write a LoRA with card, previews, sidecars and rights, as a folder and a zip"),
     Verb("batch", "sharing.batch", "many characters at once, each from a .toml file, on this machine or a cluster"),
+    Verb("farm", "sharing.farm", "share the cells of a sweep among several ComfyUI servers"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "runs", "show what differs between two runs: settings, images, captions, figures"),
