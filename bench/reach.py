@@ -28,9 +28,9 @@ PRICES = {"RTX 4090": 0.69, "A100 80 GB": 1.64, "H100": 2.99}
 """Of an hour, as given on the command line: examples, not quotations."""
 NOTE = """
 *seconds* is from the start of a process to its end, so with the start of Ray and of the workers and with the loading of
-the base. *tasks*: the project of each character, its sweep's cells and its scores; *longest* and *mean* are of projects,
-which are the tasks that count. *efficiency*: seconds one after another / (workers x seconds on Ray). The LoRAs and the
-cells of both are compared byte by byte.
+the base. *longest* and *mean project* are the largest tasks; the others are a sweep's cells and its scores.
+*efficiency*: seconds one after another / (workers x seconds on Ray). The LoRAs and the cells of both are compared byte
+by byte.
 """
 
 
@@ -54,7 +54,8 @@ def main() -> None:
         same = _files(folder / "alone") == _files(folder / "ray")
         write_cast(folder / "planned", PLANNED, arguments.steps)
         planned = _run("plan", folder)
-    notes = f"{NOTE.strip()}\n\nThe files of both are {'the same' if same else 'NOT the same'}.\n\n{_plan_words(planned)}"
+    files = f"The files of both are {'the same' if same else 'NOT the same'}."
+    notes = "\n\n".join((NOTE.strip(), files, _plan_words(planned)))
     print(write_result("reach", f"A cast of {arguments.characters} characters", rows, notes).read_text())
 
 
@@ -84,7 +85,8 @@ def _measured(title: str, kind: str, folder: Path, workers: int) -> dict[str, An
 
 def _run(kind: str, folder: Path) -> Any:
     """What a process of its own, with one thread, prints."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+                   "XDG_CACHE_HOME": str(folder / "cache")}
     done = subprocess.run([sys.executable, "-m", "lora_bootstrap.bench.reach", "--inside", kind, folder], check=True,
                           stdout=subprocess.PIPE, env=environment, text=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -98,8 +100,8 @@ def _files(output: Path) -> dict[str, bytes]:
 def _plan_words(planned: dict[str, Any]) -> str:
     costs = "; ".join(f"{row['card']} {row['hours']:.1f} h, at {row['price']:.2f} an hour {row['cost']:.2f}"
                       for row in planned["cards"])
-    return (f"{PLANNED} such characters were planned in {planned['seconds']:.1f} s, of which {planned['reading']:.1f} s "
-            f"for reading their files, with {planned['megabytes']:.0f} MB of memory beyond the libraries: "
+    return (f"{PLANNED} such characters were planned in {planned['seconds']:.1f} s ({planned['reading']:.1f} s to read "
+            f"their files), with {planned['megabytes']:.0f} MB of memory beyond the libraries: "
             f"{planned['steps']:,} steps and {planned['images']:,} images; {costs}.")
 
 
