@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..sandbox import world
+from ..tests.helpers.cast import hash_results
 from .characters import draw_characters
 from .report import write_result
 
@@ -29,8 +30,8 @@ PRICES = {"RTX 4090": 0.69, "A100 80 GB": 1.64, "H100": 2.99}
 NOTE = """
 *seconds* is from the start of a process to its end, so with the start of Ray and of the workers and with the loading of
 the base. *longest* and *mean project* are the largest tasks; the others are a sweep's cells and its scores.
-*efficiency*: seconds one after another / (workers x seconds on Ray). The LoRAs and the cells of both are compared byte
-by byte.
+*efficiency*: seconds one after another / (workers x seconds on Ray). The weights of the LoRAs, the
+pixels of the cells and the scores of both are compared bit by bit.
 """
 
 
@@ -51,10 +52,10 @@ def main() -> None:
         seconds = [row["seconds"] for row in rows]
         for row, workers in zip(rows, (1, WORKERS), strict=True):
             row["efficiency"] = seconds[0] / (workers * row["seconds"])
-        same = _files(folder / "alone") == _files(folder / "ray")
+        same = hash_results(folder / "alone") == hash_results(folder / "ray")
         write_cast(folder / "planned", PLANNED, arguments.steps)
         planned = _run("plan", folder)
-    files = f"The files of both are {'the same' if same else 'NOT the same'}."
+    files = f"The results of both are {'the same' if same else 'NOT the same'}."
     notes = "\n\n".join((NOTE.strip(), files, _plan_words(planned)))
     print(write_result("reach", f"A cast of {arguments.characters} characters", rows, notes).read_text())
 
@@ -90,11 +91,6 @@ def _run(kind: str, folder: Path) -> Any:
     done = subprocess.run([sys.executable, "-m", "lora_bootstrap.bench.reach", "--inside", kind, folder], check=True,
                           stdout=subprocess.PIPE, env=environment, text=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _files(output: Path) -> dict[str, bytes]:
-    found = [*output.glob("loras/*/*.safetensors"), *output.glob("sweeps/*/cells/*.png")]
-    return {path.relative_to(output).as_posix(): path.read_bytes() for path in found}
 
 
 def _plan_words(planned: dict[str, Any]) -> str:

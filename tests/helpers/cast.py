@@ -14,6 +14,8 @@ from lora_bootstrap.trainer.cast.records import CELLS, PROJECT, CastRecords
 from lora_bootstrap.trainer.cast.tasks import Job
 from lora_bootstrap.trainer.cast.worker import Worker
 from lora_bootstrap.trainer.common.files import write_json
+from lora_bootstrap.trainer.lora.hashes import tensor_hash
+from lora_bootstrap.trainer.pictures.images import open_image, pixel_hash
 from lora_bootstrap.trainer.sweeps.cells import NO_LORA, Sweep, prompt_axis, seed_axis, strength_axis
 
 SMALL = """
@@ -56,6 +58,16 @@ def run_cast(cast, output, pool, **options):
     *events, last = run_batch(cast, records, pool, **options)
     rows = json.loads((records.folder / "cast.json").read_text())["characters"]
     return events, last, {row["name"]: row for row in rows}
+
+
+def hash_results(output):
+    """Hashes of the LoRAs' weights and of the cells' pixels by file, and the scores by sweep: what does not depend on
+    when something was made."""
+    found = {path.relative_to(output).as_posix(): tensor_hash(path) for path in output.glob("loras/*/*.safetensors")}
+    found |= {path.relative_to(output).as_posix(): pixel_hash(open_image(path))
+              for path in output.glob("sweeps/*/cells/*.png")}
+    return found | {path.parent.name: [row["score"] for row in json.loads(path.read_text())["rows"]]
+                    for path in output.glob("sweeps/*/scores.json")}
 
 
 class Here:

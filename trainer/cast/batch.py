@@ -50,7 +50,9 @@ class TaskResult:
 class Pool(Protocol):
     """Workers that do one task at a time each."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many workers there are."""
 
     def idle(self) -> Sequence[tuple[int, tuple[str, str] | None]]:
         """Workers without a task, each with the base that it holds."""

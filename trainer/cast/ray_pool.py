@@ -64,12 +64,13 @@ class RayPool:
         self.output, self.settings = output.resolve(), settings
         self._slots: list[_Slot] = []
         self._own = False
+        self.gpus = 0.0
 
     def __enter__(self) -> RayPool:
         import ray
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to others unasked
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU must not see one
         asked = self.settings
         if not ray.is_initialized():
             local = {} if asked.address else {
@@ -81,12 +82,11 @@ class RayPool:
                 raise UserError(f"Ray cannot be reached at {asked.address or 'this machine'}: {error} Give the address "
                                 "of a cluster that runs, or leave --address out.") from error
             self._own = True
-        there = ray.cluster_resources()
-        found = int(there.get("GPU", 0))
-        self.gpus = (1.0 if found else 0.0) if asked.gpus is None else asked.gpus
-        self._check(there)
-        count = asked.workers or (int(found / self.gpus) if self.gpus else 1)
-        self._slots = [_Slot() for _ in range(count)]
+        try:
+            self._plan_workers(ray.cluster_resources())
+        except UserError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -160,12 +160,16 @@ class RayPool:
         options = {"num_cpus": self.settings.threads, "num_gpus": self.gpus, "max_concurrency": 4}
         return ray.remote(Worker).options(**options).remote(str(self.output), self.settings.threads)
 
-    def _check(self, there: dict[str, float]) -> None:
+    def _plan_workers(self, there: dict[str, float]) -> None:
         """Raises UserError if not even one worker has room: Ray would wait for ever."""
+        asked, found = self.settings, int(there.get("GPU", 0))
+        self.gpus = (1.0 if found else 0.0) if asked.gpus is None else asked.gpus
         for name, wanted in (("CPU", float(self.settings.threads)), ("GPU", self.gpus)):
             if wanted > there.get(name, 0.0):
                 raise UserError(f"a worker takes {wanted:g} {name}s, but the machines have {there.get(name, 0.0):g}. "
                                 f"Give a smaller --{'threads' if name == 'CPU' else 'gpus'}.")
+        count = asked.workers or (int(found / self.gpus) if self.gpus else 1)
+        self._slots = [_Slot() for _ in range(count)]
 
 
 def _first_line(error: Exception) -> str:

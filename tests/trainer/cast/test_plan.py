@@ -8,6 +8,12 @@ from lora_bootstrap.trainer.common.errors import UserError
 
 from ...helpers.cast import FakePool, make_cast, run_cast
 
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 MORE = """
 [style]
 steps = 100

@@ -1,6 +1,5 @@
 """A cast on a local Ray of two workers, of which one is killed while it trains and one while it draws cells."""
 
-import hashlib
 import json
 import os
 import signal
@@ -16,7 +15,7 @@ from lora_bootstrap.trainer.cast.character import read_character
 from lora_bootstrap.trainer.cast.ray_pool import RayPool, WorkerSettings, require_ray
 from lora_bootstrap.trainer.common.errors import UserError
 
-from ...helpers.cast import SMALL, Here, run_cast, write_character
+from ...helpers.cast import SMALL, Here, hash_results, run_cast, write_character
 
 STEPS = 24
 
@@ -32,14 +31,6 @@ def cast(tmp_path):
         characters.append(read_character(write_character(tmp_path, name, picture=False, tags=tags,
                                                          more=SMALL.format(steps=STEPS))))
     return characters
-
-
-def results(output):
-    """Hashes of the LoRAs' bytes and of the cells' images, and the scores."""
-    files = [*output.glob("loras/*/*.safetensors"), *output.glob("sweeps/*/cells/*.png")]
-    found = {path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    return found | {path.parent.name: [row["score"] for row in json.loads(path.read_text())["rows"]]
-                    for path in output.glob("sweeps/*/scores.json")}
 
 
 def kill_when(pool, name, reached):
@@ -78,8 +69,9 @@ def test_workers_that_are_killed_lose_only_what_came_after_their_last_state(cast
     assert training and drawing and training != drawing and isinstance(last, BatchFinished)
     assert {row["verdict"] for row in rows.values()} <= {"ready", "look at it"}
     assert any("Workers died in 2 of its tasks" in text for text in rows["akane"]["look"])
-    made = results(output)
-    assert {name: made[name] for name in results(undisturbed)} == results(undisturbed)
+    wanted, made = hash_results(undisturbed), hash_results(output)
+    assert len(wanted) == 2 + 9 + 1  # LoRAs, cells, scores
+    assert {name: made[name] for name in wanted} == wanted
     assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(1, STEPS + 1))
 
 
