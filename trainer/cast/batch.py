@@ -143,10 +143,10 @@ class _Batch:
         again = self._tries_again(job, result)
         if again:
             self.waiting.append(job)
-        elif result.problem:
+        elif result.problem and not (self.stopping and result.lost):
             record.problem = result.problem
-        elif not result.stopped:
-            self._go_on(job, record, result.facts or {})
+        elif result.facts is not None:
+            self._go_on(job, record, result.facts)
         self.records.write(job.character, record)
         self._write()
         yield TaskEnded(job, result, again)
