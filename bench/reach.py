@@ -1,6 +1,6 @@
 """Makes a cast on a local Ray of two workers with one thread each, and one after another with one thread; plans 1,000.
 
-    python -m lora_bootstrap.bench.reach [--characters 16] [--steps 100]
+    python -m lora_bootstrap.bench.reach [--characters 16] [--steps 50] [--sample-steps 8]
 
 Nothing else should run meanwhile. Ray is needed: pip install ray
 """
@@ -38,7 +38,8 @@ pixels of the cells and the scores of both are compared bit by bit.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--characters", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=100, help="of the character LoRA; the style LoRA has half of it")
+    parser.add_argument("--steps", type=int, default=50, help="of the character LoRA; the style LoRA has half of it")
+    parser.add_argument("--sample-steps", type=int, default=8, help="of each image")
     parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside:
@@ -47,20 +48,20 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_cast(folder / "cast", arguments.characters, arguments.steps)
+        write_cast(folder / "cast", arguments.characters, arguments.steps, arguments.sample_steps)
         rows = [_measured("one after another", "alone", folder, 1), _measured("Ray", "ray", folder, WORKERS)]
         seconds = [row["seconds"] for row in rows]
         for row, workers in zip(rows, (1, WORKERS), strict=True):
             row["efficiency"] = seconds[0] / (workers * row["seconds"])
         same = hash_results(folder / "alone") == hash_results(folder / "ray")
-        write_cast(folder / "planned", PLANNED, arguments.steps)
+        write_cast(folder / "planned", PLANNED, arguments.steps, arguments.sample_steps)
         planned = _run("plan", folder)
     files = f"The results of both are {'the same' if same else 'NOT the same'}."
     notes = "\n\n".join((NOTE.strip(), files, _plan_words(planned)))
     print(write_result("reach", f"A cast of {arguments.characters} characters", rows, notes).read_text())
 
 
-def write_cast(folder: Path, count: int, steps: int) -> None:
+def write_cast(folder: Path, count: int, steps: int, sample_steps: int) -> None:
     """Files of so many characters of the drawn world, which no base was trained on; beyond 16, they are asked for
     again under other names."""
     folder.mkdir()
@@ -71,8 +72,9 @@ def write_cast(folder: Path, count: int, steps: int) -> None:
     for number, name in zip(range(count), list(scenes) * (count // len(scenes) + 1), strict=False):
         (folder / f"{number:04}.toml").write_text(
             f'picture = "{name}.png"\ntags = "{", ".join(world.caption_tags(scenes[name]))}"\n'
-            f'trigger = "zqx{number}"\ntargets = [4, 16]\ncandidates = [24]\n[style]\nsteps = {steps // 2}\n'
-            f'[character]\nsteps = {steps}\n[sweep]\nstrengths = [0.8, 1.0]\nprompt_set = "settings"\n')
+            f'trigger = "zqx{number}"\ntargets = [4, 16]\ncandidates = [24]\n'
+            f'sample_steps = {sample_steps}\n[style]\nsteps = {steps // 2}\n[character]\nsteps = {steps}\n'
+            '[sweep]\nstrengths = [0.8, 1.0]\nprompt_set = "settings"\n')
 
 
 def _measured(title: str, kind: str, folder: Path, workers: int) -> dict[str, Any]:
