@@ -1,1 +1,1 @@
-"""Many characters at once: what is asked of each, the tasks, the workers that share them, and one report."""
+"""Many characters at once, shared among workers, with one report; and one sweep, shared among several hosts."""
