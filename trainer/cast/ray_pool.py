@@ -78,9 +78,11 @@ class RayPool:
                 "object_store_memory": STORE, "include_dashboard": False}
             try:
                 ray.init(address=asked.address or "local", log_to_driver=False, logging_level="ERROR", **local)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise UserError(f"Ray cannot be reached at {asked.address or 'this machine'}: {error} Give the address "
-                                "of a cluster that runs, or leave --address out.") from error
+            except Exception as error:  # Ray raises plain ones too, as where its start takes over 30 seconds
+                ray.shutdown()
+                remedy = ("Give the address of a cluster that runs, or leave --address out." if asked.address else
+                          "Try again when the machine is less busy.")
+                raise UserError(f"Ray does not start at {asked.address or 'this machine'}: {error} {remedy}") from error
             self._own = True
         try:
             self._plan_workers(ray.cluster_resources())

@@ -82,6 +82,22 @@ def test_more_than_the_machines_have_is_refused(tmp_path):
         pass
 
 
+@pytest.mark.ray
+def test_where_ray_does_not_start_the_remedy_is_said(tmp_path, monkeypatch):
+    import ray
+
+    def late(**_):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(UserError, match="Ray does not start at this machine: .*timed out.* less busy"), \
+            RayPool(tmp_path, WorkerSettings(workers=1)):
+        pass
+    with pytest.raises(UserError, match="at 10.0.0.1:6379: .*Give the address of a cluster that runs"), \
+            RayPool(tmp_path, WorkerSettings(address="10.0.0.1:6379")):
+        pass
+
+
 def test_without_ray_the_remedy_is_said(monkeypatch):
     monkeypatch.setattr("lora_bootstrap.trainer.cast.ray_pool.find_spec", lambda name: None)
     with pytest.raises(UserError, match="Ray, .* is not installed: pip install ray"):
