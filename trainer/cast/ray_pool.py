@@ -150,6 +150,7 @@ class RayPool:
             result = TaskResult(seconds, **ray.get(slot.reference))
         except ray.exceptions.RayError as error:  # the process, its machine or the way to it is gone
             result = TaskResult(seconds, lost=True, problem=_first_line(error))
+            ray.kill(slot.actor)  # one that lives on would keep its GPU from the next
             slot.actor, slot.base = None, None
         slot.job, slot.reference = None, None
         return number, job, result
