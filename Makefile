@@ -20,7 +20,7 @@ test: lint
 	$(PYTEST)
 
 test-fast: $(READY)
-	$(PYTEST) -m "not (slow or comfyui or browser)"
+	$(PYTEST) -m "not (slow or comfyui or browser or ray)"
 
 test-host: $(READY)
 	$(PYTEST) tests/comfyui

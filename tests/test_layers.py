@@ -9,7 +9,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 ORDER = (("common",), ("captions", "pictures", "lora", "models"),
          ("datasets", "stacks", "extraction", "proofs", "views", "statements"), ("training", "tagging", "audits"),
-         ("backends", "measures", "memory", "imports"), ("sweeps",), ("bootstrap",), ("records", "release"), ("jobs",),
+         ("backends", "measures", "memory", "imports"), ("sweeps",), ("bootstrap",), ("records", "release"),
+         ("jobs", "cast"),
          ("cli",))
 """Rooms of trainer/. A file imports from its own room and from rooms further left; rooms of one floor are strangers."""
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}

@@ -141,7 +141,7 @@ def test_every_library_that_shipped_code_imports_is_required_or_the_hosts_own():
              "comfy_kitchen", "comfy_extras"}
     # looked for at run time, with a clear error or another way
     optional = {"accelerate", "bitsandbytes", "huggingface_hub", "prodigyopt", "tensorboard", "onnxruntime", "psutil",
-                "yaml"}
+                "ray", "yaml"}
     known = required | optional | set(sys.stdlib_module_names)
     files = [*python_files(*SHIPPED), ROOT / "__init__.py"]
     for path in (path for path in files if not path.name.startswith("make_")):

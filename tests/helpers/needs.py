@@ -39,6 +39,10 @@ def _missing_front_end(item: pytest.Item) -> str:
     return NO_FRONT_END if isinstance(screen, Screen) and screen.front_end == pinned() and not pinned().root else ""
 
 
+def _missing_ray(_: pytest.Item) -> str:
+    return "" if find_spec("ray") else "Ray is not installed: pip install ray"
+
+
 @dataclass(frozen=True)
 class Need:
     """A kind of tests: its mark, what the summary calls it, which tests are of it, and what of its needs is missing."""
@@ -52,6 +56,7 @@ class Need:
 NEEDS = (
     Need("browser", "in a browser", lambda item: "chromium" in item.fixturenames, _missing_browser),
     Need("comfyui", "in ComfyUI", lambda item: "comfyui" in item.path.parts, _missing_host),
+    Need("ray", "on Ray", lambda item: item.get_closest_marker("ray") is not None, _missing_ray),
     Need("slow", "that are slow", lambda item: item.get_closest_marker("slow") is not None),
 )
 """The first that holds counts."""

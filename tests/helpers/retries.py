@@ -1,4 +1,4 @@
-"""A test in a browser or on a server that fails is tried once more, on a new server, and the summary says so.
+"""A test in a browser, on a server or on Ray that fails is tried once more, on a new one, and the summary says so.
 
 Such a test waits for other processes on a machine whose load nobody controls. A test of our own code alone is never
 tried twice: there a second result is a fault.
@@ -17,7 +17,7 @@ RETRIED = "retried"
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test; if it may be tried twice and fails, take down all that it shares with others, and run it again."""
-    if not {"server", "servers"} & set(getattr(item, "fixturenames", ())):
+    if not {"server", "servers"} & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("ray"):
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = runtestprotocol(item, log=False, nextitem=nextitem)

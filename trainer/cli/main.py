@@ -56,6 +56,8 @@ VERBS = (
     Verb("import-result", "sharing.jobs", "read the result of a job, or a LoRA file, into the output folder"),
     Verb("dataset-zip", "sharing.dataset_zip", "write images, captions and settings into a plain zip for trainers on "
                                                "the web"),
+    Verb("batch", "sharing.batch", "many characters at once, each from a .toml file, on this machine or a cluster"),
+    Verb("farm", "sharing.farm", "share the cells of a sweep among several ComfyUI servers"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "runs", "show what differs between two runs: settings, images, captions, figures"),

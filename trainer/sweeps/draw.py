@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from itertools import groupby
 from pathlib import Path
@@ -40,16 +40,20 @@ def lora_sweep(folder: Path, backbone: Backbone, sampler: Sampler, files: Sequen
 
 
 def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sampler: Sampler,
-              should_stop: Callable[[], bool] = lambda: False) -> Events:
+              should_stop: Callable[[], bool] = lambda: False, only: Collection[str] | None = None) -> Events:
     """Make every missing cell, batch by batch, yielding progress after each.
 
     A batch that fails is tried again cell by cell. A cell that fails is marked, and the others continue. `should_stop`
     is called after every batch; finished cells stay on disk.
+
+    Args:
+        only: keys of the cells that are made here, where others make the rest; None for all.
     """
     sweep.write()
     paths = {file_hash(path): Path(path) for path in files}
-    missing = sweep.missing()
-    total = len({cell.key for cell in sweep.everything})
+    missing = [cell for cell in sweep.missing() if only is None or cell.key in only]
+    keys = {cell.key for cell in sweep.everything}
+    total = len(keys if only is None else keys.intersection(only))
     done = total - len(missing)
     yield Progress("sweep", done, total)
     with CellWriter(sweep) as writer, closing(_draw(backbone, writer, missing, paths, sampler)) as drawn:

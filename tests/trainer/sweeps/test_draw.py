@@ -126,6 +126,19 @@ def test_asked_to_stop_it_ends_after_the_batch_and_goes_on_from_there(tmp_path, 
     assert base.made == 4
 
 
+def test_shares_of_the_cells_are_made_apart_and_are_one_sweep(tmp_path, lora):
+    base = GreyBase()
+    sampler = Sampler.of(base)
+    sweep = lora_sweep(tmp_path / "g", base, sampler, [lora], strengths=(0.5, 1.0), prompts=prompt_axis(PROMPTS),
+                       seeds=(5,))
+    keys = [cell.key for cell in sweep.cells]
+    events = list(run_sweep(base, sweep, [lora], sampler, only=keys[:3]))
+    assert base.made == 3 and (events[-1].done, events[-1].total) == (3, 3)
+    assert [sweep.states()[key] for key in keys] == ["done"] * 3 + ["missing"]
+    list(run_sweep(base, sweep, [lora], sampler, only=keys[3:]))
+    assert base.made == 4 and sweep.missing() == []
+
+
 class OneBad(GreyBase):
     """Fails at one prompt, alone or in a batch."""
 

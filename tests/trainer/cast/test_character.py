@@ -1,0 +1,77 @@
+"""A character's file says what is asked for; a mistake in it is reported with its file and line."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from lora_bootstrap.trainer.cast.character import GATES, Character, read_cast, read_character
+from lora_bootstrap.trainer.common.errors import UserError
+
+from ...helpers.cast import write_character
+
+MORE = """
+[style]
+steps = 4
+[style.adapter]
+rank = 2
+[character]
+"adapter.rank" = 3
+[sweep]
+strengths = [1, 0.5]
+seeds = [1, 2]
+[score]
+most_burn = 4
+"""
+
+
+def test_a_file_holds_the_projects_settings_the_trainings_the_sweeps_and_the_scores(tmp_path):
+    path = write_character(tmp_path, "zqx", more=MORE, targets="[2, 4]", candidates="[6]", price="0.5")
+    character = read_character(path)
+    assert character.project.tags == ("1girl", "solo") and character.project.targets == (2, 4)
+    assert character.project.picture == str(tmp_path / "zqx.png")
+    assert character.project.style == {"steps": 4, "adapter.rank": 2}
+    assert character.project.character == {"adapter.rank": 3}
+    assert character.sweep.strengths == (1.0, 0.5) and character.sweep.seeds == (1, 2)
+    assert character.score.gates == {"most_burn": 4.0} and character.price == 0.5
+    assert Character.from_dict(json.loads(json.dumps(character.to_dict()))) == character
+
+
+@pytest.mark.parametrize(("right", "wrong", "told"), [
+    ("steps = 4", "stps = 4", r"zqx.toml, line 6: unknown setting 'stps'. Did you mean 'steps'"),
+    ('trigger = "zqx"', 'triger = "zqx"', r"line 3: unknown setting 'triger'. Did you mean 'trigger'"),
+    ("[1, 0.5]", "[1, 'x']", r"line 12: strengths 2 is 'x'; it must be a number"),
+    ("most_burn", "most_brn", r"line 15: unknown gate in score 'most_brn'. Did you mean 'most_burn'"),
+    ('"zqx.png"', '"no.png"', r"line 1: there is no picture at .*no.png"),
+    ("steps = 4", "steps = ", r"zqx.toml cannot be read: Invalid value \(at line 6"),
+    ("[score]", "price = -1\n[score]", r"line 14: unknown setting in sweep 'price'"),
+])
+def test_a_mistake_is_reported_with_its_file_and_line(tmp_path, right, wrong, told):
+    path = write_character(tmp_path, "zqx", more=MORE)
+    path.write_text(path.read_text().replace(right, wrong))
+    with pytest.raises(UserError, match=told):
+        read_character(path)
+
+
+def test_two_characters_cannot_have_one_name(tmp_path):
+    files = [write_character(tmp_path, "a"), write_character(tmp_path, "b", name='"A"')]
+    with pytest.raises(UserError, match=r"b\.toml: the name 'A' is also that of .*a\.toml"):
+        read_cast(files)
+
+
+def test_the_key_is_of_all_that_decides_the_results_but_not_of_the_price_or_the_place(tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    key = read_character(write_character(tmp_path, "zqx")).key
+    assert read_character(write_character(other, "zqx", price="2.0")).key == key
+    assert read_character(write_character(other, "zqx", more="[sweep]\nseeds = [2]\n")).key != key
+    path = write_character(other, "zqx")
+    (other / "zqx.png").write_bytes((other / "zqx.png").read_bytes() + b" ")
+    assert read_character(path).key != key
+
+
+def test_the_gates_are_those_of_the_scores():
+    from lora_bootstrap.trainer.sweeps.score import ScoreSettings
+
+    limits = {item.name for item in fields(ScoreSettings) if item.name.startswith(("most_", "least_"))}
+    assert set(GATES) == limits
