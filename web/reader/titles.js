@@ -55,4 +55,6 @@ export const TITLES = [
   "Save Repaired Candidate",
   "Fine-tune Model (Bootstrap)",
   "Release LoRA",
+  "Export Job",
+  "Import Result",
 ];
