@@ -120,9 +120,12 @@ def widgets_of(facts: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def extend(graph: dict[str, Any], twin: dict[str, Any], info: dict[str, Any]) -> int:
     """Give a template and its twin, in place, the widgets that were appended to nodes since they were made, at their
-    defaults. Returns how many values were added."""
+    defaults. Returns how many values were added. The host's own nodes are left as they are: an older host may not have
+    the widget."""
     added = 0
     for id, node in nodes_of(graph).items():
+        if not node["type"].startswith("LoraBootstrap_"):
+            continue
         facts, values = info[node["type"]], node.get("widgets_values") or []
         missing = dict(list(widgets_of(facts))[len(values):])
         if missing:
