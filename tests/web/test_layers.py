@@ -81,17 +81,19 @@ def test_no_module_takes_text_for_markup():
         name_of(path): [] for path in MODULES}
 
 
-TRANSLATED = ("dataset", "errors", "gallery", "page", "project", "reader", "stack", "sweep", "tags", "templates", "train")
+TRANSLATED = ("dataset", "errors", "gallery", "page", "project", "reader", "stack", "sweep", "tags", "templates",
+              "train")
 """Features whose texts all go through `t` of common/words.js."""
 BEFORE = r"""(?:\b(?:textContent|title|placeholder)\b ?[:=]|"aria-label",|\bbutton\(|\bfield\("\w+", "[^"]*",)"""
 SHOWN = re.compile(rf"""{BEFORE} ?["`](?!:)([^"`$]*[A-Za-z]{{3}})""")
 """A text where one is shown. A stylesheet begins with a colon."""
 COMMENT = re.compile(r"/\*.*?\*/|(?<![\S])//[^\n]*", re.DOTALL)
 SENTENCE = re.compile(r"""(?<!\bt\()(?<!\bword\()["`]([A-Z][a-z]* [a-z$][^"`]*)["`]""")
-"""The beginning of a sentence that no `t` or `word` takes, wherever it is. Texts that the front end saves are not shown."""
+"""A sentence that neither `t` nor `word` takes, wherever it is."""
 TITLES = WEB / "reader" / "titles.js"
 """English in every language."""
 SAVED = {"templates/view.js": ["Read me"]}
+"""What is compared with a saved workflow, not shown."""
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in TRANSLATED and path != TITLES],
