@@ -67,7 +67,8 @@ export function packingLine({ name, done = 0, total = 0, problem = "" }) {
     const text = t("{name}.zip is packed ({size}). Your browser downloads it now.", { name, size });
     return { text, isOver: true, isError: false };
   }
-  const text = total ? t("Packing {name}: {percent} % of {size} …", { name, percent: Math.floor(100 * done / total), size })
+  const percent = Math.floor(100 * done / total);
+  const text = total ? t("Packing {name}: {percent} % of {size} …", { name, percent, size })
     : t("Packing {name} …", { name });
   return { text, isOver: false, isError: false };
 }
@@ -80,7 +81,8 @@ export function withCandidate(live, project, event) {
   const sentence = round ? word("Drawing candidate {place} of {total} of round {round}.")
     : word("Drawing image {place} of {total} of the base model.");
   const text = t(sentence, { place: made + 1, total, round });
-  return { ...live, own: true, text, stage: round ? `candidates-${round}` : "", done: t("{made} of {total}", { made, total }) };
+  const stage = round ? `candidates-${round}` : "";
+  return { ...live, own: true, text, stage, done: t("{made} of {total}", { made, total }) };
 }
 
 /** Nothing for this project right now: the tab that queued knows that its workflow still runs. */

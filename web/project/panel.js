@@ -83,10 +83,11 @@ export class ProjectPanel extends Panel {
 
   /** Report, download and import of the whole project. */
   buildKeeping() {
-    this.reportButton = button(t("Report"), t("Open the report in a new tab: images, picks, figures and curves on one page"),
+    this.reportButton = button(t("Report"),
+      t("Open the report in a new tab: images, picks, figures and curves on one page"),
       () => window.open(reportAddress(this.name), "_blank", "noopener"));
-    this.downloadButton = button(t("Download"), t("Download the project and its LoRAs as one zip: a backup, or to move it"),
-      () => this.download());
+    this.downloadButton = button(t("Download"),
+      t("Download the project and its LoRAs as one zip: a backup, or to move it"), () => this.download());
     this.importButton = button(t("Import"), t("Read a project from such a zip. Nothing is overwritten."),
       () => this.chooser.click());
     this.chooser = element("input", "", { type: "file", accept: ".zip", hidden: true });

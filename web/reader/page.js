@@ -9,7 +9,7 @@ import { goTo, loadPage } from "./render.js";
 /** Show the page that the address asks for. @param {HTMLElement} place */
 export async function showPage(place) {
   linkStyles(import.meta.url, "../common/base.css", "reader.css");
-  // what ComfyUI is set to is not known outside it; it begins with the browser's language too
+  // ComfyUI's setting is not known outside it; until it is changed, it is the browser's language
   await loadWords(navigator.language.split("-")[0]);
   const show = async () => {
     const asked = pageAt(`${location.pathname}${location.search}${location.hash}`, location.pathname.split("/")[2]);

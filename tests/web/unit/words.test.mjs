@@ -99,7 +99,8 @@ test("a step to undo is named in the user's language, and one that the gallery s
   const gallery = { say: (text) => told.push(text), keptText: () => "2/9",
     store: { openProposals: () => [{ name: "a" }, { name: "b" }], edit: (label) => told.push(label) } };
   GalleryPanel.prototype.keepProposed.call(gallery);
-  assert.deepEqual(told, ["inkをオフにする", "a.pngからnightを取り除く", "keeping the 2 proposed images", "提案画像 2枚を残す; 2/9"]);
+  assert.deepEqual(told, ["inkをオフにする", "a.pngからnightを取り除く", "keeping the 2 proposed images",
+    "提案画像 2枚を残す; 2/9"]);
 });
 
 test("words are fetched for a language of the pack alone, and a failure leaves the texts in English", async () => {
