@@ -3,6 +3,7 @@
 
 import { Conflict, Refused } from "./errors.js";
 import { fetchRoute } from "./host.js";
+import { t } from "./words.js";
 
 /** Status of an answer → the error to throw. */
 const KINDS = {
@@ -14,7 +15,7 @@ const KINDS = {
 async function readAnswer(response) {
   const body = await response.json().catch(() => null);
   if (response.ok) return body;
-  const message = body?.error ?? `the server answered ${response.status}.`;
+  const message = body?.error ?? t("the server answered {status}.", { status: response.status });
   throw KINDS[response.status]?.(message, body) ?? new Error(message);
 }
 
@@ -47,7 +48,7 @@ export async function postJson(path, body, options = {}) {
 /** The bytes of a file. @returns {Promise<Uint8Array>} */
 export async function getBytes(address) {
   const response = await fetchRoute(address);
-  if (!response.ok) throw new Error(`the server answered ${response.status}.`);
+  if (!response.ok) throw new Error(t("the server answered {status}.", { status: response.status }));
   return new Uint8Array(await response.arrayBuffer());
 }
 

@@ -4,7 +4,7 @@
 import { Completion } from "./completion.js";
 import { element, field } from "./dom.js";
 import { findCompletions, joinTags, splitTags, withAdded, withMoved, withReplaced, withoutIndex } from "./tags.js";
-import { t } from "./words.js";
+import { t, word } from "./words.js";
 
 const OFFERED = 8;
 /** Key → action, in the field. Each returns whether it handled the key. `chips.at` is the chip pointed at, or null. */
@@ -33,7 +33,8 @@ export class TagChips {
    * @param {string} owner.name the image's name
    * @param {() => string[]} owner.tags the tags shown; a new array whenever they change
    * @param {() => boolean} owner.editable
-   * @param {(label: string, change: (tags: string[]) => string[]) => number} owner.edit returns how many it changed
+   * @param {(label: string, change: (tags: string[]) => string[], values: object) => number} owner.edit returns how many
+   *   it changed; `label` is English, with {names} of values
    * @param {() => {tag: string, same: string, count: number}[]} owner.vocabulary the tags that complete what is typed
    * @param {(by: number) => boolean} owner.go goes to the previous or next image, if there is one
    * @param {() => void} owner.focused called when the field takes the focus
@@ -100,7 +101,9 @@ export class TagChips {
     const { tags } = this;
     this.at = index === null || index >= tags.length || !tags.length ? null : Math.max(0, index);
     for (const [at, chip] of [...this.element.children].entries()) chip.classList.toggle("lb-ui-at", at === this.at);
-    if (this.at !== null && aloud) this.owner.say(`${tags[this.at]}, ${this.at + 1} of ${tags.length}`);
+    if (this.at !== null && aloud) {
+      this.owner.say(t("{tag}, {place} of {count}", { tag: tags[this.at], place: this.at + 1, count: tags.length }));
+    }
     return true;
   }
 
@@ -149,13 +152,13 @@ export class TagChips {
 
   // -- editing ------------------------------------------------------------------------------------------------------
 
-  edit(label, change) {
-    return this.owner.edit(`${label} in ${this.owner.name}`, change);
+  edit(label, change, values = {}) {
+    return this.owner.edit(label, change, { ...values, name: this.owner.name });
   }
 
   remove(index) {
     const tag = this.tags[index];
-    this.edit(`removing ${tag}`, (tags) => withoutIndex(tags, index));
+    this.edit(word("removing {tag} in {name}"), (tags) => withoutIndex(tags, index), { tag });
     this.owner.say(t("removed {tag}", { tag }));
     this.update();
     return true;
@@ -163,7 +166,7 @@ export class TagChips {
 
   shift(by) {
     const [from, to] = [this.at, this.at + by];
-    if (!this.edit("moving a tag", (tags) => withMoved(tags, from, to))) return true;
+    if (!this.edit(word("moving a tag in {name}"), (tags) => withMoved(tags, from, to))) return true;
     this.update();
     return this.point(to);
   }
@@ -177,8 +180,9 @@ export class TagChips {
     const at = this.rewritten;
     this.restoreField();
     const put = splitTags(text);
-    if (at === null) this.edit(`adding ${joinTags(put)}`, (tags) => withAdded(tags, put));
-    else this.edit("rewriting a tag", (tags) => withReplaced(tags, at, text));
+    const added = (tags) => withAdded(tags, put);
+    if (at === null) this.edit(word("adding {tags} in {name}"), added, { tags: joinTags(put) });
+    else this.edit(word("rewriting a tag in {name}"), (tags) => withReplaced(tags, at, text));
     this.update();
     return true;
   }

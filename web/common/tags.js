@@ -1,6 +1,8 @@
 /** Captions as tags: reading, changing, counting, completing and filtering them. Pure functions, no host. A tag is the
  * same as in `trainer/captions/tags.py`: a part between commas, equal in any case and spelling. */
 
+import { t } from "./words.js";
+
 /** @typedef {{id: string, name: string, tags: string[], thumb: string, width: number, height: number}} Picture */
 
 /** The parts of a caption between commas, with single spaces and without empty parts. */
@@ -113,11 +115,9 @@ export function passesFilter(name, tags, terms) {
   });
 }
 
-/** A number and its noun: "1 image", "12 images". */
-export const countText = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
-
 /** Names in a sentence: the first few, and how many more. */
 export function listNames(names, limit = 3) {
   const more = names.length - limit;
-  return names.slice(0, limit).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  const first = names.slice(0, limit).join(", ");
+  return more > 0 ? t("{names} and {more} more", { names: first, more }) : first;
 }

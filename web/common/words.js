@@ -5,14 +5,16 @@
 const LANGUAGES = ["zh", "ja", "ko"];
 let words = {};
 
+/** A text with its {names} replaced by their values. What is saved is filled in English, for whoever reads it later. */
+export const fill = (text, values = {}) => text.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+
 /**
  * A text in the user's language, or as it is written here if it has no translation. Call it when the text is shown: the
  * translations are there once the page's extensions have been set up.
  * @param {string} english a text with {names} of values
  * @param {object} values name → value
  */
-export const t = (english, values = {}) =>
-  (words[english] ?? english ?? "").replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+export const t = (english, values = {}) => fill(words[english] ?? english ?? "", values);
 
 /** Name a text of a table, which `t` shows later, to tests/nodes/make_locales.py. */
 export const word = (english) => english;

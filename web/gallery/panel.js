@@ -7,9 +7,8 @@ import { explain, figureName, figureWords } from "../common/figures.js";
 import { KeyHelp } from "../common/help.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
-import { countText } from "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
-import { t, word } from "../common/words.js";
+import { fill, t, word } from "../common/words.js";
 import { wishedWords } from "./again.js";
 import { GalleryDialog } from "./dialog.js";
 import { GalleryFacts } from "./facts.js";
@@ -310,9 +309,10 @@ export class GalleryPanel extends Panel {
 
   keepProposed() {
     const names = this.store.openProposals().map(({ name }) => name);
-    const label = `keeping the ${countText(names.length, "proposed image")}`;
-    this.store.edit(label, names, () => ({ state: "keep" }));
-    this.say(`${label}; ${this.keptText()}`);
+    const values = { count: names.length };
+    const label = names.length === 1 ? word("keeping the 1 proposed image") : word("keeping the {count} proposed images");
+    this.store.edit(fill(label, values), names, () => ({ state: "keep" }));
+    this.say(`${t(label, values)}; ${this.keptText()}`);
   }
 
   zoomOn(name) {

@@ -6,7 +6,7 @@ import { button, element, field, makeTerms } from "../common/dom.js";
 import { figureName, figureWords } from "../common/figures.js";
 import { hostUrl } from "../common/host.js";
 import { FittedPicture } from "../common/picture.js";
-import { t, word } from "../common/words.js";
+import { fill, t, word } from "../common/words.js";
 import { AgainForm } from "./again.js";
 import { kinOf, loraWords } from "./card.js";
 import { CropPicture } from "./crop.js";
@@ -186,7 +186,7 @@ export class GalleryZoom {
       name,
       tags: () => store.tagsOf(name),
       editable: () => true,
-      edit: (label, change) => store.editTags(label, name, change),
+      edit: (label, change, values) => store.editTags(fill(label, values), name, change),
       vocabulary: () => store.vocabulary(),
       go: (by) => this.go(by),
       focused: () => {},

@@ -1,10 +1,12 @@
 /** What nodes showed in the last run, for a page that was loaded again since. Pure functions; loading this module has no
  * effect. */
 
+import { t, word } from "../common/words.js";
+
 /** How a text begins that no run of this page has shown. With other values it would be of something else by now. */
 const OF = {
-  same: "From the last Run:",
-  other: "From an earlier Run, with other values:",
+  same: word("From the last Run:"),
+  other: word("From an earlier Run, with other values:"),
 };
 const BREAK = "  \n"; // in Markdown too
 
@@ -32,7 +34,7 @@ export function toShowAgain(graph, runs) {
     .filter(({ run, node }) => node?.comfyClass === run.kind)
     .map(({ run, node }) => {
       const same = isSame(node, run.values);
-      const text = run.text ? `${same ? OF.same : OF.other}${BREAK}${run.text}` : "";
+      const text = run.text ? `${t(same ? OF.same : OF.other)}${BREAK}${run.text}` : "";
       return { id: run.node, node, text, told: same ? run.told ?? null : null };
     });
 }

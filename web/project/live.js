@@ -2,6 +2,7 @@
  * Loading this module has no effect. */
 
 import { formatMemory } from "../common/format.js";
+import { t, word } from "../common/words.js";
 
 /** @typedef {{queue: boolean, own: boolean, text: string, stage: string, done: string}} Live
  * queue: whether the queue runs a workflow of this tab; own: whether what runs is known to be for this project, which
@@ -10,26 +11,40 @@ import { formatMemory } from "../common/format.js";
 
 /** @type {Live} */
 export const IDLE = Object.freeze({ queue: false, own: false, text: "", stage: "", done: "" });
-const BETWEEN = "The workflow is running.";
-const OTHER = "ComfyUI is running a workflow.";
+const BETWEEN = word("The workflow is running.");
+const OTHER = word("ComfyUI is running a workflow.");
 
-/** A run of the project as {stage, what}, or null: "zqx-style-2" trains the style LoRA of round 2, "zqx" the
+/** What a run trains → its sentences. */
+const SENTENCES = {
+  character: {
+    preparing: word("Preparing the character LoRA."),
+    doing: word("Preparing the character LoRA: {message}."),
+    training: word("Training the character LoRA: step {step} of {steps}."),
+  },
+  style: {
+    preparing: word("Preparing style LoRA {round}."),
+    doing: word("Preparing style LoRA {round}: {message}."),
+    training: word("Training style LoRA {round}: step {step} of {steps}."),
+  },
+};
+
+/** A run of the project as {stage, round, sentences}, or null: "zqx-style-2" trains the style LoRA of round 2, "zqx" the
  * character. */
 function runOf(project, name) {
-  if (name === project) return { stage: "character", what: "the character LoRA" };
+  if (name === project) return { stage: "character", sentences: SENTENCES.character };
   const end = name?.startsWith(project) ? name.slice(project.length) : "";
   const [, round] = end.match(/^-style-(\d+)$/) ?? [];
-  return round ? { stage: `style-${round}`, what: `style LoRA ${round}` } : null;
+  return round ? { stage: `style-${round}`, round, sentences: SENTENCES.style } : null;
 }
 
 export const isRunOf = (project, name) => runOf(project, name) !== null;
 
 /** Status of a training → what is being done; all others are the end of it. */
 const TRAININGS = {
-  preparing: ({ what }, { message }) => ({ text: `Preparing ${what}${message ? `: ${message}` : ""}.` }),
-  training: ({ what }, { step, steps }) => ({
-    text: `Training ${what}: step ${step} of ${steps}.`, done: `${step} of ${steps} steps`,
-  }),
+  preparing: ({ round, sentences }, { message }) =>
+    ({ text: t(message ? sentences.doing : sentences.preparing, { round, message }) }),
+  training: ({ round, sentences }, { step, steps }) =>
+    ({ text: t(sentences.training, { round, step, steps }), done: t("{step} of {steps} steps", { step, steps }) }),
 };
 
 /** After a training's event. */
@@ -46,13 +61,16 @@ export function withTraining(live, project, event) {
  * @returns {{text: string, isOver: boolean, isError: boolean}}
  */
 export function packingLine({ name, done = 0, total = 0, problem = "" }) {
-  if (problem) return { text: `${name} was not packed: ${problem}`, isOver: true, isError: true };
-  const size = total < 2 ** 20 ? "less than 1 MB" : formatMemory(total);
+  if (problem) return { text: t("{name} was not packed: {problem}", { name, problem }), isOver: true, isError: true };
+  const size = total < 2 ** 20 ? t("less than 1 MB") : formatMemory(total);
   if (total && done >= total) {
-    return { text: `${name}.zip is packed (${size}). Your browser downloads it now.`, isOver: true, isError: false };
+    const text = t("{name}.zip is packed ({size}). Your browser downloads it now.", { name, size });
+    return { text, isOver: true, isError: false };
   }
-  const share = total ? `: ${Math.floor(100 * done / total)} % of ${size}` : "";
-  return { text: `Packing ${name}${share} …`, isOver: false, isError: false };
+  const percent = Math.floor(100 * done / total);
+  const text = total ? t("Packing {name}: {percent} % of {size} …", { name, percent, size })
+    : t("Packing {name} …", { name });
+  return { text, isOver: false, isError: false };
 }
 
 /** After the event that a candidate was saved. Round 0 are the base model's own images. */
@@ -60,21 +78,22 @@ export function withCandidate(live, project, event) {
   const { round, made, total } = event;
   if (event.project !== project) return live;
   if (made >= total) return ownBetween(live);
-  const place = `${made + 1} of ${total}`;
-  const what = round ? `candidate ${place} of round ${round}` : `image ${place} of the base model`;
+  const sentence = round ? word("Drawing candidate {place} of {total} of round {round}.")
+    : word("Drawing image {place} of {total} of the base model.");
+  const text = t(sentence, { place: made + 1, total, round });
   const stage = round ? `candidates-${round}` : "";
-  return { ...live, own: true, text: `Drawing ${what}.`, stage, done: `${made} of ${total}` };
+  return { ...live, own: true, text, stage, done: t("{made} of {total}", { made, total }) };
 }
 
 /** Nothing for this project right now: the tab that queued knows that its workflow still runs. */
-const ownBetween = ({ queue }) => (queue ? { ...IDLE, queue, own: true, text: BETWEEN } : IDLE);
+const ownBetween = ({ queue }) => (queue ? { ...IDLE, queue, own: true, text: t(BETWEEN) } : IDLE);
 
 /** After the event that a node wrote the project: the workflow that runs is the project's. */
 export const withProject = (live, project, { name }) =>
   (name === project && live.queue && !live.own ? ownBetween(live) : live);
 
 /** A workflow of this tab began; nobody knows yet whether it is the project's. */
-export const begun = () => ({ ...IDLE, queue: true, text: OTHER });
+export const begun = () => ({ ...IDLE, queue: true, text: t(OTHER) });
 
 /** The round whose picks are waited for, or else the last one with candidates; null if there is none. */
 export function galleryRound(stages) {

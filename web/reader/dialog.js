@@ -1,6 +1,7 @@
 /** A page of the pack over the graph. Loading this module has no effect. */
 
 import { button, element } from "../common/dom.js";
+import { t } from "../common/words.js";
 import { addressOf } from "./address.js";
 import { goTo, loadPage } from "./render.js";
 
@@ -28,14 +29,14 @@ export class Reader {
 
   build() {
     this.place = element("div", "lb-reader-place", { tabIndex: 0 });
-    this.backButton = button("Back", "The page before", () => this.back());
+    this.backButton = button(t("Back"), t("The page before"), () => this.back());
     const tools = element("div", "lb-ui-head lb-reader-head");
     tools.append(
-      button("Guides", "The list of all guides", () => this.open(CONTENTS)),
+      button(t("Guides"), t("The list of all guides"), () => this.open(CONTENTS)),
       this.backButton,
       element("span", "lb-ui-status"),
-      button("Open in a tab", "Show this page in a tab of its own", () => this.openTab()),
-      button("Close", "Back to the workflow (Esc)", () => this.close()),
+      button(t("Open in a tab"), t("Show this page in a tab of its own"), () => this.openTab()),
+      button(t("Close"), t("Back to the workflow (Esc)"), () => this.close()),
     );
     const panel = element("div", "lb-ui lb-reader");
     panel.append(tools, this.place);

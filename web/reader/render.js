@@ -2,6 +2,7 @@
  * site is not linked. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
+import { t } from "../common/words.js";
 import { addressOf, fileOf, pageAt } from "./address.js";
 import { parseMarkdown, plainText } from "./markdown.js";
 
@@ -15,12 +16,15 @@ const PICTURE = /^[\w./-]+\.(?:png|jpg|webp)$/;
  * read, the body says why
  */
 export const loadPage = (page) => readPage(page).catch(({ message }) => ({
-  title: "Page not found", body: element("p", "lb-ui-note lb-ui-error", { textContent: message }),
+  title: t("Page not found"), body: element("p", "lb-ui-note lb-ui-error", { textContent: message }),
 }));
 
 async function readPage(page) {
   const response = await fetch(fileOf(page, import.meta.url));
-  if (!response.ok) throw new Error(`The page '${page}' cannot be read (${response.status}). Reload ComfyUI, or install the pack again.`);
+  if (!response.ok) {
+    throw new Error(t("The page '{page}' cannot be read ({status}). Reload ComfyUI, or install the pack again.",
+      { page, status: response.status }));
+  }
   const tree = parseMarkdown(await response.text());
   const body = element("article", "lb-reader-text");
   body.append(...makeAll(tree, page));

@@ -158,18 +158,23 @@ export class StackRow {
 
   // -- edits --------------------------------------------------------------------------------------------------------
 
+  changeLabel() {
+    const { name } = this.row;
+    return name ? t("changing {name}", { name }) : t("changing a new LoRA");
+  }
+
   takeEdit(key, input) {
     if (input.validity.badInput) return; // an incomplete number, such as "-"
     const { store } = this.list;
     this.typed = { input, value: input.value };
     if (key === "raw") store.setLine(this.id, input.value);
-    else store.set(this.id, `changing ${this.row.name || "a new LoRA"}`, { [key]: input.value });
+    else store.set(this.id, this.changeLabel(), { [key]: input.value });
   }
 
   /** Accept a suggestion. */
   put(key, value) {
     this.list.store.seal();
-    this.list.store.set(this.id, `changing ${this.row.name || "a new LoRA"}`, { [key]: value });
+    this.list.store.set(this.id, this.changeLabel(), { [key]: value });
     this.list.store.seal();
   }
 

@@ -5,8 +5,7 @@ import { Completion } from "../common/completion.js";
 import { button, element, field, showNote } from "../common/dom.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
-import { countText, findCompletions, parseFilter, passesFilter, splitTags, withAdded, withRemoved } from
-  "../common/tags.js";
+import { findCompletions, parseFilter, passesFilter, splitTags, withAdded, withRemoved } from "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
 import { t, word } from "../common/words.js";
 import { TagDialog } from "./dialog.js";
@@ -19,7 +18,11 @@ const HEIGHT = { idle: 72, pictures: 360 };
 const OFFERED = 8;
 /** How far beyond its edges the list keeps rows ready. */
 const AHEAD = "400px";
-const CHANGES = { add: { verb: "adding", apply: withAdded }, remove: { verb: "removing", apply: withRemoved } };
+/** What is done to many images → its label for one image and for several, and the change of their tags. */
+const CHANGES = {
+  add: { labels: [word("adding {tags} in 1 image"), word("adding {tags} in {count} images")], apply: withAdded },
+  remove: { labels: [word("removing {tags} in 1 image"), word("removing {tags} in {count} images")], apply: withRemoved },
+};
 const IDLE = word("Run the workflow once. Then the images and their captions appear here, and you can edit them.");
 
 const picturesText = (count) => t(count === 1 ? word("1 picture") : word("{count} pictures"), { count });
@@ -377,9 +380,10 @@ export class TagPanel extends Panel {
   change(kind) {
     const tags = splitTags(this.bulk.value);
     if (!tags.length) return;
-    const { verb, apply } = CHANGES[kind];
+    const { labels, apply } = CHANGES[kind];
     const targets = this.targets();
-    const label = `${verb} ${tags.join(", ")} in ${countText(targets.length, "image")}`;
+    const count = targets.length;
+    const label = t(labels[Number(count !== 1)], { tags: tags.join(", "), count });
     const done = this.store.edit(label, targets, (before) => apply(before, tags));
     this.bulk.value = "";
     this.say(`${label}: ${done ? t("{count} changed", { count: done }) : t("nothing to change")}`);

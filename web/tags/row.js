@@ -82,7 +82,7 @@ export class TagRow {
       name: picture.name,
       tags: () => this.tags,
       editable: () => editor.store.editable,
-      edit: (label, change) => editor.store.edit(label, [picture.id], change),
+      edit: (label, change, values) => editor.store.edit(t(label, values), [picture.id], change),
       vocabulary: () => editor.store.counts(),
       go: (by) => editor.go(this, by),
       focused: () => editor.activate(this),

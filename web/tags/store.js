@@ -101,7 +101,7 @@ export class TagStore extends Store {
 
   /** Record that others' captions replaced unsaved edits, so that undo brings the edits back. */
   giveWay(lost) {
-    this.past = [{ label: "giving way", changes: lost }];
+    this.past = [{ label: t("giving way"), changes: lost }];
     const names = this.pictures.filter(({ id }) => lost.has(id)).map(({ name }) => name);
     this.notice = t(names.length === 1
       ? word("{names} was changed elsewhere at the same time. Those captions are shown; Undo brings yours back.")

@@ -11,7 +11,12 @@ const { folderText } = await import("../../../web/dataset/files.js");
 const { columnsOf } = await import("../../../web/common/format.js");
 const { stateWord } = await import("../../../web/gallery/picks.js");
 const { kinOf } = await import("../../../web/gallery/card.js");
+const { GalleryPanel } = await import("../../../web/gallery/panel.js");
 const { markLinked } = await import("../../../web/page/linked.js");
+const { IDLE, begun, packingLine, withCandidate, withTraining } = await import("../../../web/project/live.js");
+const { columnHeads, importedLine } = await import("../../../web/project/panel.js");
+const { TagChips } = await import("../../../web/common/chips.js");
+const { StackStore } = await import("../../../web/stack/store.js");
 
 const plain = (text) => text.replaceAll("\u00a0", " ");
 
@@ -59,6 +64,43 @@ test("a mark that was set in English is replaced by that of the language, and bo
   node.inputs[0].link = null;
   markLinked(node);
   assert.equal(node.widgets[0].label, "标签");
+});
+
+test("what a project does, and its table of rounds, are in the language that came after the panel was loaded", () => {
+  useWords({ "Training style LoRA {round}: step {step} of {steps}.": "画風LoRA {round} を学習中：{step}/{steps}。",
+    "Preparing the character LoRA: {message}.": "準備中：{message}。", "ComfyUI is running a workflow.": "実行中です。",
+    "Drawing candidate {place} of {total} of round {round}.": "ラウンド{round}：{total}枚中{place}枚目。",
+    "less than 1 MB": "1 MB未満", "Packing {name}: {percent} % of {size} …": "{name}：{size}の{percent}%",
+    "Imported as {name}.": "{name}としてインポート。", round: "ラウンド", likeness: "類似度" });
+  const trained = (name, event) => withTraining(IDLE, "zqx", { name, ...event }).text;
+  assert.deepEqual([
+    trained("zqx-style-2", { status: "training", step: 3, steps: 8 }),
+    trained("zqx", { status: "preparing", message: "caching latents" }), begun().text,
+    withCandidate(IDLE, "zqx", { project: "zqx", round: 1, made: 4, total: 9 }).text,
+    packingLine({ name: "zqx", done: 9, total: 100 }).text,
+    importedLine({ name: "zqx", archived: "zqx", picture: "" }).slice(0, 12),
+    ...columnHeads().slice(0, 3).map(([title]) => title)],
+  ["画風LoRA 2 を学習中：3/8。", "準備中：caching latents。", "実行中です。", "ラウンド1：9枚中5枚目。",
+    "zqx：1 MB未満の9%", "zqxとしてインポート。", "ラウンド", "kept", "類似度"]);
+});
+
+test("a step to undo is named in the user's language, and one that the gallery saves in English", () => {
+  useWords({ "switching {name} off": "{name}をオフにする", "removing {tag} in {name}": "{name}から{tag}を取り除く",
+    "keeping the {count} proposed images": "提案画像 {count}枚を残す" });
+  const stack = new StackStore({ write() {}, changed() {}, settled() {}, names: async () => [], ask: async () => ({}) });
+  stack.askSoon = () => {}; // no timers
+  stack.read("ink : 0.5");
+  stack.stop();
+  stack.toggle(stack.rows[0].id);
+  const told = [stack.undo().label];
+  const chips = { tags: ["night"], update() {}, edit: TagChips.prototype.edit,
+    owner: { name: "a.png", say() {}, edit: (label, change, values) => told.push(t(label, values)) } };
+  TagChips.prototype.remove.call(chips, 0);
+  const gallery = { say: (text) => told.push(text), keptText: () => "2/9",
+    store: { openProposals: () => [{ name: "a" }, { name: "b" }], edit: (label) => told.push(label) } };
+  GalleryPanel.prototype.keepProposed.call(gallery);
+  assert.deepEqual(told, ["inkをオフにする", "a.pngからnightを取り除く", "keeping the 2 proposed images",
+    "提案画像 2枚を残す; 2/9"]);
 });
 
 test("words are fetched for a language of the pack alone, and a failure leaves the texts in English", async () => {
