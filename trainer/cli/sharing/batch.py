@@ -78,7 +78,8 @@ def list_files(words: Iterable[str]) -> list[Path]:
             named = [path] if path.is_file() else sorted(Path(path.anchor or ".").glob(
                 str(path.relative_to(path.anchor)) if path.anchor else word))
         if not named:
-            raise UserError(f"there is no character at {word}; give .toml files, or a folder of them.")
+            raise UserError(f"{word} is neither a character's file nor a folder of them; give .toml files, or such a "
+                            "folder.")
         found |= dict.fromkeys(named)
     return list(found)
 
