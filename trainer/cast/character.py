@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..backends.given_base import AS_LOADED, BASE_PRECISIONS, find_given_base
+from ..backends.given_base import AS_LOADED, BASE_PRECISIONS, SANDBOX, find_given_base
 from ..bootstrap.config import BootstrapConfig
 from ..captions.kinds import get_kind
 from ..captions.tags import read_tags
@@ -34,6 +34,7 @@ from ..common.names import with_ending
 from ..common.schema import convert
 from ..imports.reading import read_settings
 from ..stacks.lora_stack import read_strength
+from ..sweeps.axis_text import choose_checkpoints
 from ..sweeps.prompt_sets import FROM_CAPTIONS, SETS
 from ..training.config import TrainConfig
 
@@ -68,6 +69,7 @@ class SweepPlan:
             read_strength(strength, "a cell")
         check(bool(self.seeds), "seeds", self.seeds, "at least one whole number")
         check_choice("prompt_set", self.prompt_set, SETS)
+        choose_checkpoints([(1, Path())], self.checkpoints)
 
     def written_prompts(self, trigger: str) -> tuple[str, ...]:
         """The prompts before the set's lines are added."""
@@ -193,7 +195,10 @@ def _build(given: Mapping[str, Any], path: Path) -> Character:
     if isinstance(values.get("tags"), str):
         values["tags"] = read_tags(values["tags"])
     if isinstance(values.get("picture"), str):
-        values["picture"] = str(path.parent / Path(values["picture"]).expanduser())
+        values["picture"] = str(path.parent.absolute() / Path(values["picture"]).expanduser())
+    for name in ("base", "likeness"):
+        if isinstance(values.get(name), str):
+            values[name] = _whole_path(values[name])
     project = convert({**values, **{name: group for name, group in groups.items() if group}}, BootstrapConfig, "",
                       strict=True)
     return Character(project=project, sweep=convert(sweep, SweepPlan, "sweep", strict=True),
@@ -202,10 +207,21 @@ def _build(given: Mapping[str, Any], path: Path) -> Character:
                      price=convert(own.get("price"), float | None, "price"))
 
 
+def _whole_path(text: str) -> str:
+    """A path that leads to the same place from the folder that a worker of a cluster runs in. The sandbox, and what
+    is not a file or a folder, stays."""
+    path = Path(text).expanduser().absolute()
+    return str(path) if text not in ("", SANDBOX) and path.exists() else text
+
+
 def _check(character: Character) -> None:
     project = character.project
     if not Path(project.picture).is_file():
-        raise UserError(f"there is no picture at {project.picture}; give one image of the character.")
+        raise UserError(f"picture {project.picture!r} is not a file; give one image of the character, beside this file "
+                        "or by its whole path.")
+    if project.likeness and not Path(project.likeness).is_dir():
+        raise UserError(f"likeness {project.likeness!r} is not a folder. Give the folder of a CLIP or DINOv2 model, or "
+                        "leave it out.")
     check_choice("base_precision", character.base_precision, BASE_PRECISIONS)
     check(character.price is None or 0 <= character.price < 1e6, "price", character.price, "a price an hour, from 0")
     for settings in (project.style, project.character):
@@ -217,7 +233,7 @@ _KEY = re.compile(r'\s*\[?\s*(?:"([^"]+)"|([\w.-]+))\s*(?:=|\])')
 
 def _line_words(path: Path, error: str) -> str:
     """", line 7" if a line of the file sets what the error is about, quoted names first; else ""."""
-    about = error.partition(" Did you mean ")[0].partition(" Valid: ")[0]
+    about = error.partition(" Did you mean ")[0].partition(" Valid: ")[0].partition("; ")[0]
     lines = path.read_text("utf-8-sig").splitlines()
     for words in (re.findall(r"'([^']+)'", about), re.findall(r"[\w.-]+", about)):
         for number, line in enumerate(lines, 1):

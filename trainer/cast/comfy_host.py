@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
@@ -32,8 +33,12 @@ class HostFailed(Exception):
 
 def check_address(address: str) -> str:
     """The address without a / at its end. Raises UserError if it is not one of http or https."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that cannot be one
+        known = False
+    if not known:
         raise UserError(f"{address!r} is not the address of a ComfyUI; give one such as http://192.168.1.5:8188.")
     return address.rstrip("/")
 
@@ -72,7 +77,8 @@ class ComfyHost:
         return any(isinstance(row, list) and prompt in row[:2] for row in rows)
 
     def _ended(self, entry: Mapping[str, Any]) -> str:
-        status = convert(entry.get("status") or {}, dict, "status")
+        found = entry.get("status")
+        status = found if isinstance(found, Mapping) else {}
         if status.get("status_str") == "success":
             return DONE
         told = [values for message in _list(status.get("messages")) if isinstance(message, list) and len(message) == 2
@@ -101,7 +107,7 @@ class ComfyHost:
                 if error.code == 404:
                     return None
                 raise HostFailed(f"it refused {path.partition('?')[0]}: {_reason(error)}") from error
-            except (URLError, OSError, ValueError) as error:
+            except (URLError, HTTPException, OSError, ValueError) as error:
                 # a workflow that was sent may have been queued: it is not sent twice
                 if body is not None or time.monotonic() >= end:
                     raise HostFailed(f"it does not answer ({getattr(error, 'reason', error)}).") from error

@@ -36,7 +36,8 @@ POLL = 1.0
 
 
 def _split_numbers(text: str) -> list[str]:
-    return [f"{value:g}" if value % 1 else f"{value:.0f}" for value in parse_numbers(text, "values")]
+    """Each number so that it is read as the same again: it decides the keys of cells."""
+    return [repr(value) if value % 1 else f"{value:.0f}" for value in parse_numbers(text, "values")]
 
 
 SPLITS: tuple[tuple[str, str, Callable[[str], Sequence[str]]], ...] = (

@@ -18,7 +18,7 @@ from typing import Any
 from ..backends.given_base import AS_LOADED, SANDBOX
 from ..bootstrap.loop import SHOWCASE_COUNT
 from ..bootstrap.planning.view_plan import REFERENCE_COUNT
-from ..common.errors import UserError
+from ..common.errors import unknown_name
 from ..memory.bases import Base, find_base
 from ..memory.cards import CARDS
 from ..memory.plan import make_plan
@@ -100,7 +100,7 @@ def plan_cast(cast: Sequence[Character], prices: Mapping[str, float], workers: i
     """
     named = [card for card in prices if card]
     if unknown := [card for card in named if card not in {row.name for row in CARDS}]:
-        raise UserError(f"there is no card {unknown[0]!r} in the table. Valid: {', '.join(row.name for row in CARDS)}.")
+        raise unknown_name("card", unknown[0], (row.name for row in CARDS))
     known = {each.name: records.read(each) for each in cast}
     finished = [each for each in cast if records.next_kind(each, known[each.name]) is None]
     done = {each.name for each in finished}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..common.counts import count_noun
 from ..common.errors import UserError
 from .batch import TaskResult
 from .tasks import Job
@@ -28,8 +29,9 @@ MISSING = "Ray, which shares the work among several workers, is not installed: p
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
     """Attributes:
-        workers: how many; 0 for as many as the machines have GPUs, or one where they have none.
-        gpus: GPUs of a worker; None: one where there are GPUs, else 0. A fraction puts several on one GPU.
+        workers: how many; 0 for as many as the GPUs have room for, or one without GPUs.
+        gpus: GPUs of a worker, a whole number or a fraction, which puts several on one; None: one where the machines
+            have GPUs, else 0.
         threads: CPU cores, and threads of torch, of a worker.
         address: of a cluster, or "auto" for the one that runs here; "" to start Ray on this machine.
     """
@@ -86,7 +88,7 @@ class RayPool:
                 raise UserError(f"Ray does not start at {asked.address or 'this machine'}: {error} {remedy}") from error
             self._own = True
         try:
-            self._plan_workers(ray.cluster_resources())
+            self._plan_workers([node["Resources"] for node in ray.nodes() if node["Alive"]])
         except UserError:
             self.__exit__()
             raise
@@ -164,16 +166,29 @@ class RayPool:
         options = {"num_cpus": self.settings.threads, "num_gpus": self.gpus, "max_concurrency": 4}
         return ray.remote(Worker).options(**options).remote(str(self.output), self.settings.threads)
 
-    def _plan_workers(self, there: dict[str, float]) -> None:
-        """Raises UserError if not even one worker has room: Ray would wait for ever."""
-        asked, found = self.settings, int(there.get("GPU", 0))
-        self.gpus = (1.0 if found else 0.0) if asked.gpus is None else asked.gpus
-        for name, wanted in (("CPU", float(self.settings.threads)), ("GPU", self.gpus)):
-            if wanted > there.get(name, 0.0):
-                raise UserError(f"a worker takes {wanted:g} {name}s, but the machines have {there.get(name, 0.0):g}. "
-                                f"Give a smaller --{'threads' if name == 'CPU' else 'gpus'}.")
-        count = asked.workers or (int(found / self.gpus) if self.gpus else 1)
-        self._slots = [_Slot() for _ in range(count)]
+    def _plan_workers(self, machines: Sequence[Mapping[str, float]]) -> None:
+        """Raises UserError if one of the workers would have no room: Ray would wait for it for ever.
+
+        Args:
+            machines: how much of each resource of Ray every one of them has.
+        """
+        asked, found = self.settings, any(there.get("GPU", 0) >= 1 for there in machines)
+        self.gpus = float(found) if asked.gpus is None else asked.gpus
+        room = sum(count_room(there, asked.threads, self.gpus) for there in machines)
+        wanted = max(asked.workers, 1)
+        if wanted > room:
+            raise UserError(f"{count_noun(wanted, 'worker')} of {count_noun(asked.threads, 'CPU core')} and "
+                            f"{self.gpus:g} GPUs each do not fit: the machines have room for {room}. Give a smaller "
+                            "--workers, --threads or --gpus.")
+        self._slots = [_Slot() for _ in range(asked.workers or (room if self.gpus else 1))]
+
+
+def count_room(there: Mapping[str, float], threads: int, gpus: float) -> int:
+    """How many workers fit a machine. A worker's fraction of a GPU is of a single one."""
+    cores, cards = int(there.get("CPU", 0)) // threads, int(there.get("GPU", 0))
+    if gpus == 0:
+        return cores
+    return min(cores, cards * int(1 / gpus + 1e-9) if gpus < 1 else cards // int(gpus))
 
 
 def _first_line(error: Exception) -> str:

@@ -80,11 +80,13 @@ class BlocksInRam:
 
     def close(self) -> None:
         """Do nothing more in the network. Weights in RAM are lost, unless their parameters get others."""
+        while self._saving:  # of a pass that was broken off by what is not an Exception: torch calls no hook then
+            self._end()
         for held in self._held.values():
             held.remove()
         for hook in self._hooks:
             hook.remove()
-        self._held, self._hooks, self._last = {}, [], None
+        self._held, self._out, self._hooks, self._last = {}, {}, [], None
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
         """The weight itself, wherever it is; not copied."""

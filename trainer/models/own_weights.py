@@ -59,6 +59,7 @@ def as_before(network: nn.Module, before: Mapping[str, Tensor]) -> Iterator[None
     """The network computes with its weights of before while the block lasts, without gradients.
 
     Each module is given its own for the time of its forward pass, so no second copy of the network is on the device.
+    A pass that is broken off, even by what is not an Exception, leaves the trained weights in all of them.
     """
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     with ExitStack() as stack:
@@ -66,29 +67,36 @@ def as_before(network: nn.Module, before: Mapping[str, Tensor]) -> Iterator[None
             held = {parameter: before[names[id(parameter)]] for parameter in module._parameters.values()
                     if parameter is not None and id(parameter) in names}
             if held:
-                put, take = _exchanger(held)
-                stack.callback(module.register_forward_pre_hook(put).remove)
-                stack.callback(module.register_forward_hook(take, always_call=True).remove)
+                exchange = _Exchange(held)
+                stack.callback(exchange.end)
+                stack.callback(module.register_forward_pre_hook(exchange.put).remove)
+                stack.callback(module.register_forward_hook(exchange.take, always_call=True).remove)
         yield
 
 
-def _exchanger(held: Mapping[nn.Parameter, Tensor]) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Hooks before and after a module's forward pass. A module may run inside itself: only the outermost counts."""
-    trained: dict[nn.Parameter, Tensor] = {}
-    depth = [0]
+class _Exchange:
+    """The weights of a module, exchanged before its forward pass and back after it. It may run inside itself: only the
+    outermost pass counts."""
 
-    def put(*_: object) -> None:
-        depth[0] += 1
-        if depth[0] == 1:
-            for parameter, weight in held.items():
-                trained[parameter] = parameter.data
+    def __init__(self, held: Mapping[nn.Parameter, Tensor]) -> None:
+        self._held, self._depth = held, 0
+        self._trained: dict[nn.Parameter, Tensor] = {}
+
+    def put(self, *_: object) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            for parameter, weight in self._held.items():
+                self._trained[parameter] = parameter.data
                 parameter.data = weight.to(parameter.device, parameter.dtype)
 
-    def take(*_: object) -> None:
-        depth[0] -= 1
-        if depth[0] == 0:
-            for parameter, weight in trained.items():
-                parameter.data = weight
-            trained.clear()
+    def take(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self.end()
 
-    return put, take
+    def end(self) -> None:
+        """Give the trained weights back. torch calls `take` after any Exception, but a cancelled run of ComfyUI and
+        Ctrl-C raise others."""
+        for parameter, weight in self._trained.items():
+            parameter.data = weight
+        self._trained.clear()

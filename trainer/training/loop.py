@@ -638,6 +638,8 @@ class _Session:
         scaler = torch.amp.GradScaler(self.backbone.device.type, enabled=self.config.precision == "fp16")
         if state:
             scaler.load_state_dict(state)
+        # it gets its scale with its first loss, but a process may have no image in the first step
+        scaler.scale(torch.zeros((), device=self.backbone.device))
         return scaler
 
     def _keep(self) -> None:

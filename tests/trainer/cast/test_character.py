@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,9 @@ def test_a_file_holds_the_projects_settings_the_trainings_the_sweeps_and_the_sco
     ('trigger = "zqx"', 'triger = "zqx"', r"line 3: unknown setting 'triger'. Did you mean 'trigger'"),
     ("[1, 0.5]", "[1, 'x']", r"line 12: strengths 2 is 'x'; it must be a number"),
     ("most_burn", "most_brn", r"line 15: unknown gate in score 'most_brn'. Did you mean 'most_burn'"),
-    ('"zqx.png"', '"no.png"', r"line 1: there is no picture at .*no.png"),
+    ('"zqx.png"', '"no.png"', r"line 1: picture '.*no.png' is not a file"),
+    ("[sweep]", "[sweep]\ncheckpoints = 'lst 3'", r"line 12: checkpoints 'lst 3' cannot be read; write all, last"),
+    ('trigger = "zqx"', 'trigger = "zqx"\nlikeness = "no"', r"line 4: likeness 'no' is not a folder"),
     ("steps = 4", "steps = ", r"zqx.toml cannot be read: Invalid value \(at line 6"),
     ("[score]", "price = -1\n[score]", r"line 14: unknown setting in sweep 'price'"),
 ])
@@ -51,6 +54,19 @@ def test_a_mistake_is_reported_with_its_file_and_line(tmp_path, right, wrong, to
     path.write_text(path.read_text().replace(right, wrong))
     with pytest.raises(UserError, match=told):
         read_character(path)
+
+
+def test_paths_lead_to_the_same_files_from_the_folder_of_a_worker(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "eyes").mkdir()
+    (tmp_path / "sandbox").mkdir()
+    base = tmp_path / "base.safetensors"
+    base.write_bytes(b"")
+    write_character(tmp_path, "zqx", base='"base.safetensors"', likeness='"eyes"')
+    project = read_character(Path("zqx.toml")).project
+    assert (project.picture, project.base, project.likeness) == \
+        tuple(str(tmp_path / name) for name in ("zqx.png", "base.safetensors", "eyes"))
+    assert read_character(write_character(tmp_path, "zqx", base='"sandbox"')).project.base == "sandbox"
 
 
 def test_two_characters_cannot_have_one_name(tmp_path):

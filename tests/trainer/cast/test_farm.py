@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from PIL import Image
 
-from lora_bootstrap.trainer.cast.comfy_host import ComfyHost, check_address
+from lora_bootstrap.trainer.cast.comfy_host import ComfyHost, HostFailed, check_address
 from lora_bootstrap.trainer.cast.farm import FarmFinished, find_sweeper, read_workflow, run_farm, split_workflow
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Interrupted, Warned
@@ -192,6 +192,21 @@ def test_a_workflow_is_split_by_what_has_a_value_for_each_server(changed, axis, 
     assert graph["2"]["inputs"]["name"] == ""
 
 
+def test_values_are_sent_as_exactly_as_they_were_written():
+    graph = {**GRAPH, "2": {**GRAPH["2"], "inputs": {**GRAPH["2"]["inputs"], "prompts": "red",
+                                                     "strengths": "0.8333333, 1.0"}}}
+    assert [part.graph["2"]["inputs"]["strengths"] for part in split_workflow(graph, "shared", 2)[1]] == \
+        ["0.8333333", "1"]
+
+
+@pytest.mark.parametrize("line", [b"garbage\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n" + b'{"id": {"status": ["error"]}}'])
+def test_a_server_that_answers_anything_else_has_failed(make_host, line):
+    host = make_host()
+    host.server.RequestHandlerClass.do_GET = lambda handler: handler.wfile.write(line)
+    with pytest.raises(HostFailed, match="does not answer|the workflow failed there"):
+        host.client.state("id")
+
+
 def test_what_cannot_be_shared_is_refused(tmp_path):
     inputs = {**GRAPH["2"]["inputs"], "prompts": "red", "strengths": "by the model"}
     with pytest.raises(UserError, match="nothing can be shared"):
@@ -201,8 +216,9 @@ def test_what_cannot_be_shared_is_refused(tmp_path):
     (tmp_path / "graph.json").write_text(json.dumps({"nodes": []}))
     with pytest.raises(UserError, match="not a workflow in API format"):
         read_workflow(tmp_path / "graph.json")
-    with pytest.raises(UserError, match="'file:///etc/passwd' is not the address of a ComfyUI"):
-        check_address("file:///etc/passwd")
+    for address in ("file:///etc/passwd", "http://[::1", "http://host:port"):
+        with pytest.raises(UserError, match="' is not the address of a ComfyUI"):
+            check_address(address)
 
 
 def test_the_shipped_sweeps_can_be_shared():

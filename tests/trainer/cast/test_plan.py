@@ -58,5 +58,5 @@ def test_what_is_finished_is_not_planned_but_measured(tmp_path):
 
 
 def test_a_price_of_an_unknown_card_is_refused(tmp_path):
-    with pytest.raises(UserError, match="there is no card 'RTX 4091' in the table"):
+    with pytest.raises(UserError, match="unknown card 'RTX 4091'. Did you mean 'RTX 4090'"):
         plan_cast([], {"RTX 4091": 1.0}, 1, CastRecords(tmp_path, "cast"))

@@ -77,7 +77,7 @@ def test_workers_that_are_killed_lose_only_what_came_after_their_last_state(cast
 
 @pytest.mark.ray
 def test_more_than_the_machines_have_is_refused(tmp_path):
-    with pytest.raises(UserError, match="a worker takes 1 GPUs, but the machines have 0"), \
+    with pytest.raises(UserError, match="1 worker of 1 CPU core and 1 GPUs each do not fit: .* room for 0"), \
             RayPool(tmp_path, WorkerSettings(workers=1, gpus=1.0)):
         pass
 
@@ -96,6 +96,23 @@ def test_where_ray_does_not_start_the_remedy_is_said(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="at 10.0.0.1:6379: .*Give the address of a cluster that runs"), \
             RayPool(tmp_path, WorkerSettings(address="10.0.0.1:6379")):
         pass
+
+
+@pytest.mark.parametrize(("settings", "machines", "workers"), [
+    ({}, [{"CPU": 4}], 1), ({"workers": 3}, [{"CPU": 2}, {"CPU": 1}], 3),
+    ({}, [{"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 4}], 3), ({"gpus": 0.5}, [{"CPU": 8, "GPU": 2}], 4),
+    ({"gpus": 0.6}, [{"CPU": 8, "GPU": 2}], 2), ({"gpus": 2.0}, [{"CPU": 8, "GPU": 3}], 1)])
+def test_a_worker_is_started_only_where_it_has_room(tmp_path, settings, machines, workers):
+    pool = RayPool(tmp_path, WorkerSettings(**settings))
+    pool._plan_workers(machines)
+    assert pool.size == workers
+
+
+@pytest.mark.parametrize(("settings", "machines", "room"), [
+    ({"workers": 4}, [{"CPU": 8, "GPU": 1}], 1), ({"threads": 2}, [{"CPU": 1}, {"CPU": 1}], 0)])
+def test_workers_that_would_wait_for_ever_are_refused(tmp_path, settings, machines, room):
+    with pytest.raises(UserError, match=f"room for {room}. Give a smaller --workers"):
+        RayPool(tmp_path, WorkerSettings(**settings))._plan_workers(machines)
 
 
 def test_without_ray_the_remedy_is_said(monkeypatch):

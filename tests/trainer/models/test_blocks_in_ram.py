@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_bootstrap.trainer.models.blocks_in_ram import BlocksInRam, movable_layers, takes_memory
+from lora_bootstrap.trainer.models.blocks_in_ram import BlocksInRam, _is_watched, movable_layers, takes_memory
 from lora_bootstrap.trainer.models.recompute import recomputed
 from lora_bootstrap.trainer.training.optimizers import build_optimizer
 from lora_bootstrap.trainer.training.trained.on_arrival import OnArrival
@@ -44,6 +44,10 @@ def inputs(seed=1):
 
 def overwrite_input(_module, args, _output):
     args[0].mul_(2)
+
+
+def cancel(*_):
+    raise KeyboardInterrupt
 
 
 def trained(share, recompute=0.0, dtype=torch.float32, optimizer="adamw", batches=1):
@@ -144,6 +148,19 @@ def test_where_others_say_what_is_kept_for_the_backward_pass_gradients_are_the_s
             network(inputs()).sum().backward()
         found.append([parameter.grad for parameter in network.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_a_pass_that_is_cancelled_leaves_nothing_that_watches_later_passes():
+    """Neither ComfyUI's Cancel nor Ctrl-C is an Exception, and torch calls no hook after them."""
+    network = Network(2)
+    blocks = BlocksInRam(network, CPU)
+    blocks.set_share(1.0)
+    network.blocks[1].first.register_forward_pre_hook(cancel)
+    with pytest.raises(KeyboardInterrupt):
+        network(inputs())
+    blocks.close()
+    assert not _is_watched() and not any("weight" in vars(layer) for layers in movable_layers(network)
+                                         for layer in layers)
 
 
 def test_a_weight_that_two_modules_use_stays_on_the_device():

@@ -149,6 +149,10 @@ def small_network():
     return nn.Sequential(nn.Linear(8, 16), nn.SiLU(), nn.LayerNorm(16), nn.Linear(16, 4))
 
 
+def cancel(*_):
+    raise KeyboardInterrupt
+
+
 def optimizer_of(network, name="adafactor", rate=1e-2):
     return build_optimizer(name, [(list(network.parameters()), rate)], 0.01)
 
@@ -262,6 +266,18 @@ def test_the_base_answers_while_the_network_trains_weights_of_its_own():
             assert torch.equal(asked, network(x))
         assert torch.equal(tuned, network(x)) and not torch.equal(tuned, asked)
     assert torch.equal(asked, network(x))
+
+
+def test_a_pass_of_the_base_that_is_cancelled_leaves_the_trained_weights():
+    network, x = small_network(), torch.ones(2, 8)
+    with own_weights(network, CPU, torch.float32) as before, torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+        tuned = copy.deepcopy(network.state_dict())
+        network[-1].register_forward_hook(cancel)
+        with pytest.raises(KeyboardInterrupt), as_before(network, before):
+            network(x)
+        assert same(tuned, network.state_dict())
 
 
 def test_weights_of_eight_bits_are_refused():

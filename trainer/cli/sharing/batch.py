@@ -43,7 +43,8 @@ def add_batch_options(command: argparse.ArgumentParser) -> None:
 def check_batch(options: argparse.Namespace) -> None:
     checked_name(options.cast, "--cast")
     check(0 <= options.workers <= 1000, "--workers", options.workers, "from 0 to 1000")
-    check(options.gpus is None or 0 <= options.gpus <= 64, "--gpus", options.gpus, "from 0 to 64")
+    check(options.gpus is None or 0 <= options.gpus <= 1 or options.gpus in range(65), "--gpus", options.gpus,
+          "from 0 to 1, or a whole number up to 64")
     check(1 <= options.threads <= 1024, "--threads", options.threads, "from 1 to 1024")
     check(0 <= options.retries <= 100, "--retries", options.retries, "from 0 to 100")
     check(options.plan or not any("=" in price for price in options.price), "--price", options.price,
@@ -77,7 +78,8 @@ def list_files(words: Iterable[str]) -> list[Path]:
             named = [path] if path.is_file() else sorted(Path(path.anchor or ".").glob(
                 str(path.relative_to(path.anchor)) if path.anchor else word))
         if not named:
-            raise UserError(f"there is no character at {word}; give .toml files, or a folder of them.")
+            raise UserError(f"{word} is neither a character's file nor a folder of them; give .toml files, or such a "
+                            "folder.")
         found |= dict.fromkeys(named)
     return list(found)
 

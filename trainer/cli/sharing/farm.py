@@ -24,7 +24,7 @@ def add_farm_options(command: argparse.ArgumentParser) -> None:
 def check_farm(options: argparse.Namespace) -> None:
     options.hosts = list(dict.fromkeys(map(check_address, options.hosts)))
     if not options.workflow.is_file():
-        raise UserError(f"there is no file at {options.workflow}; give a workflow in API format.")
+        raise UserError(f"{options.workflow} is not a file; give a workflow in API format.")
 
 
 def handle_farm(options: argparse.Namespace, console: Console) -> dict[str, Any]:

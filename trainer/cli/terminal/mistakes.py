@@ -232,7 +232,7 @@ CHECKS = (
     Check("budget", _whole("--budget", 0, 1_000_000)),
     Check("general", _number("--general", 0, 1)),
     Check("character", _number("--character", 0, 1)),
-    Check("price", _number("--price", 0, 10_000)),
+    Check("price", _number("--price", 0, 10_000), ("pack",)),  # batch has several, of cards
     Check("card", _check_card),
     Check("job", _check_job),
     Check("result", _file("give the zip of a result, or a .safetensors LoRA")),

@@ -25,6 +25,8 @@ CASES = {
         "steps": 2, "data.batch_size": 3, "adapter.text_encoder": True, "adapter.kind": "dora"}),
     "batches that stay whole, and an outlier set aside": Case("whole", {
         "data.batch_size": 2, "accumulation_steps": 2, "data.set_aside_outliers": True}),
+    "fp16, and a first step of one image, which the other process trains": Case("half", {
+        "steps": 2, "data.batch_size": 2, "precision": "fp16"}),
 }
 STOPPED = Case("stopped", MASKED.settings, stop=2)
 RESUMED = Case("stopped", MASKED.settings)
