@@ -130,7 +130,7 @@ def _alone(folder: Path) -> dict[str, Any]:
 def _on_ray(folder: Path) -> dict[str, Any]:
     from ..trainer.cast.ray_pool import RayPool, WorkerSettings
 
-    with RayPool(folder / "ray", WorkerSettings(workers=WORKERS)) as pool:
+    with RayPool(folder / "ray", WorkerSettings(workers=WORKERS, gpus=0.0)) as pool:
         return _make(folder, folder / "ray", pool)
 
 

@@ -62,7 +62,7 @@ def test_workers_that_are_killed_lose_only_what_came_after_their_last_state(cast
     assert isinstance(last, BatchFinished)
 
     metrics = output / "loras/akane/metrics.jsonl"
-    with RayPool(output, WorkerSettings(workers=2)) as pool:
+    with RayPool(output, WorkerSettings(workers=2, gpus=0.0)) as pool:
         training = kill_when(pool, "akane", lambda: lines(metrics) >= STEPS // 2)
         drawing = kill_when(pool, "akane", lambda: len(list(output.glob("sweeps/akane*/cells/*.json"))) >= 2)
         _, last, rows = run_cast(cast, output, pool)
@@ -91,7 +91,7 @@ def test_where_ray_does_not_start_the_remedy_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ray, "init", late)
     with pytest.raises(UserError, match="Ray does not start at this machine: .*timed out.* less busy"), \
-            RayPool(tmp_path, WorkerSettings(workers=1)):
+            RayPool(tmp_path, WorkerSettings(workers=1, gpus=0.0)):
         pass
     with pytest.raises(UserError, match="at 10.0.0.1:6379: .*Give the address of a cluster that runs"), \
             RayPool(tmp_path, WorkerSettings(address="10.0.0.1:6379")):
