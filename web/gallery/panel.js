@@ -312,7 +312,9 @@ export class GalleryPanel extends Panel {
     const names = this.store.openProposals().map(({ name }) => name);
     const label = `keeping the ${countText(names.length, "proposed image")}`;
     this.store.edit(label, names, () => ({ state: "keep" }));
-    this.say(`${label}; ${this.keptText()}`);
+    const said = t(names.length === 1 ? word("1 proposed image kept") : word("{count} proposed images kept"),
+      { count: names.length });
+    this.say(`${said}; ${this.keptText()}`);
   }
 
   zoomOn(name) {

@@ -21,7 +21,8 @@ export function linkedBefore(node, graph) {
   if (graph.isLinked(node, "run")) {
     const strength = graph.inputValue(node, "run_strength");
     rows.push({
-      name: graph.linkedRunName(node, "run") ?? "last checkpoint", from: titleOf(graph.findFeeder(node, called("run"))),
+      name: graph.linkedRunName(node, "run") ?? t("last checkpoint"),
+      from: titleOf(graph.findFeeder(node, called("run"))),
       strength: typeof strength === "number" ? String(Number(strength.toFixed(4))) : "",
     });
   }

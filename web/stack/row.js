@@ -163,13 +163,17 @@ export class StackRow {
     const { store } = this.list;
     this.typed = { input, value: input.value };
     if (key === "raw") store.setLine(this.id, input.value);
-    else store.set(this.id, `changing ${this.row.name || "a new LoRA"}`, { [key]: input.value });
+    else store.set(this.id, this.labelChange(), { [key]: input.value });
+  }
+
+  labelChange() {
+    return t("changing {name}", { name: this.row.name || t("a new LoRA") });
   }
 
   /** Accept a suggestion. */
   put(key, value) {
     this.list.store.seal();
-    this.list.store.set(this.id, `changing ${this.row.name || "a new LoRA"}`, { [key]: value });
+    this.list.store.set(this.id, this.labelChange(), { [key]: value });
     this.list.store.seal();
   }
 

@@ -2,6 +2,7 @@
  * It needs neither a document nor the host: the routes and the text are passed in. */
 
 import { StepStore } from "../common/store.js";
+import { t, word } from "../common/words.js";
 import { changeRow, newRow, parseLine, parseText, switchRow, textOf, withMoved, withStep, withWholeLine } from
   "./text.js";
 
@@ -111,7 +112,7 @@ export class StackStore extends StepStore {
   setLine(id, raw) {
     this.touched.add(id);
     const written = (row) => ({ ...row, raw });
-    return this.edit("changing a line", (rows) => this.replaceRow(rows, id, written), `${id}.raw`);
+    return this.edit(t("changing a line"), (rows) => this.replaceRow(rows, id, written), `${id}.raw`);
   }
 
   /** The field was left: a text line that now names a LoRA becomes a LoRA row, and so does a whole line typed as a
@@ -127,7 +128,7 @@ export class StackStore extends StepStore {
     const row = this.row(id);
     if (row.kind === next.kind && row.name === next.name) return;
     const rows = this.replaceRow(this.rows, id, () => next);
-    if (row.raw !== next.raw) return this.edit("reading a line", () => rows);
+    if (row.raw !== next.raw) return this.edit(t("reading a line"), () => rows);
     this.rows = rows; // the text is the same
     this.owner.changed();
   }
@@ -135,7 +136,7 @@ export class StackStore extends StepStore {
   toggle(id) {
     const row = this.row(id);
     this.touched.add(id);
-    return this.edit(`switching ${row.name} ${row.off ? "on" : "off"}`,
+    return this.edit(t(row.off ? word("switching {name} on") : word("switching {name} off"), { name: row.name }),
       (rows) => this.replaceRow(rows, id, switchRow));
   }
 
@@ -143,25 +144,25 @@ export class StackStore extends StepStore {
   add() {
     const row = newRow({ strength: String(this.told.start) });
     this.touched.add(row.id);
-    this.edit("adding a LoRA", (rows) => [...rows, row]);
+    this.edit(t("adding a LoRA"), (rows) => [...rows, row]);
     return row.id;
   }
 
   remove(id) {
     const { name, kind } = this.row(id);
-    return this.edit(`removing ${kind === "lora" ? name || "a LoRA" : "a line"}`,
-      (rows) => rows.filter((row) => row.id !== id));
+    const what = kind === "lora" ? name || t("a LoRA") : t("a line");
+    return this.edit(t("removing {what}", { what }), (rows) => rows.filter((row) => row.id !== id));
   }
 
   /** Move a row before or after the next one. */
   move(id, by) {
-    return this.edit("moving a row", (rows) => withStep(rows, id, by));
+    return this.edit(t("moving a row"), (rows) => withStep(rows, id, by));
   }
 
   /** Move a row to another row's position. */
   drop(id, onto) {
     if (id === onto || !this.row(onto)) return false;
-    return this.edit("moving a row", (rows) => withMoved(rows, id, rows.findIndex((row) => row.id === onto)));
+    return this.edit(t("moving a row"), (rows) => withMoved(rows, id, rows.findIndex((row) => row.id === onto)));
   }
 
   replaceRow(rows, id, change) {

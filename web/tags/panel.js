@@ -5,7 +5,7 @@ import { Completion } from "../common/completion.js";
 import { button, element, field, showNote } from "../common/dom.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
-import { countText, findCompletions, parseFilter, passesFilter, splitTags, withAdded, withRemoved } from
+import { findCompletions, parseFilter, passesFilter, splitTags, withAdded, withRemoved } from
   "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
 import { t, word } from "../common/words.js";
@@ -19,9 +19,13 @@ const HEIGHT = { idle: 72, pictures: 360 };
 const OFFERED = 8;
 /** How far beyond its edges the list keeps rows ready. */
 const AHEAD = "400px";
-const CHANGES = { add: { verb: "adding", apply: withAdded }, remove: { verb: "removing", apply: withRemoved } };
+const CHANGES = {
+  add: { label: word("adding {tags} in {images}"), apply: withAdded },
+  remove: { label: word("removing {tags} in {images}"), apply: withRemoved },
+};
 const IDLE = word("Run the workflow once. Then the images and their captions appear here, and you can edit them.");
 
+const imagesText = (count) => t(count === 1 ? word("1 image") : word("{count} images"), { count });
 const picturesText = (count) => t(count === 1 ? word("1 picture") : word("{count} pictures"), { count });
 const selectedText = (count) => t(count === 1 ? word("1 selected image") : word("{count} selected images"), { count });
 
@@ -377,9 +381,9 @@ export class TagPanel extends Panel {
   change(kind) {
     const tags = splitTags(this.bulk.value);
     if (!tags.length) return;
-    const { verb, apply } = CHANGES[kind];
+    const { label: what, apply } = CHANGES[kind];
     const targets = this.targets();
-    const label = `${verb} ${tags.join(", ")} in ${countText(targets.length, "image")}`;
+    const label = t(what, { tags: tags.join(", "), images: imagesText(targets.length) });
     const done = this.store.edit(label, targets, (before) => apply(before, tags));
     this.bulk.value = "";
     this.say(`${label}: ${done ? t("{count} changed", { count: done }) : t("nothing to change")}`);
