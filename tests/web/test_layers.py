@@ -81,7 +81,7 @@ def test_no_module_takes_text_for_markup():
         name_of(path): [] for path in MODULES}
 
 
-TRANSLATED = ("dataset", "gallery", "release", "stack", "sweep", "tags", "train")
+TRANSLATED = ("dataset", "gallery", "project", "release", "stack", "sweep", "tags", "train")
 """Features whose texts all go through `t` of common/words.js."""
 BEFORE = r"""(?:\b(?:textContent|title|placeholder)\b ?[:=]|"aria-label",|\bbutton\(|\bfield\("\w+", "[^"]*",|""" \
          r"""\bsay\(\[?|\bbuildBody\("[^"]*",)"""

@@ -5,6 +5,7 @@ import { allNodes, inputValue, isLinked, projectName, widgetValue } from "../com
 import { app, panTo, showToast } from "../common/host.js";
 import { addPanelWidget, changeGraph, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { openPanel } from "../common/open.js";
+import { t } from "../common/words.js";
 import { ProjectPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_Project";
@@ -47,7 +48,7 @@ function showRun(node, panel, told) {
     tags.value = told.proposed;
     tags.callback?.(told.proposed);
   });
-  showToast("info", "Look at the tags", "Change what is wrong in Bootstrap Project, then press Run again.", TOAST_MS);
+  showToast("info", t("Look at the tags"), t("Change what is wrong in Bootstrap Project, then press Run again."), TOAST_MS);
 }
 
 /** A function that goes to the gallery of a round of the node's project and opens it, or null if there is none. */

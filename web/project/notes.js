@@ -3,6 +3,7 @@
 
 import { element, field } from "../common/dom.js";
 import { Conflict } from "../common/errors.js";
+import { t, word } from "../common/words.js";
 
 /** Letters of a note, as many as the server takes. */
 const LONGEST = 4000;
@@ -35,9 +36,9 @@ export async function saveNote(project, name, text, { save, fetch }) {
   }
 }
 
-const titleOf = (name) => (name === GOAL ? "Goal" : `Round ${name}`);
-const HINTS = { [GOAL]: "what this LoRA is for" };
-const HINT = "what this round is to bring, and what it brought";
+const titleOf = (name) => (name === GOAL ? t("Goal") : t("Round {round}", { round: name }));
+const HINTS = { [GOAL]: word("what this LoRA is for") };
+const HINT = word("what this round is to bring, and what it brought");
 
 export class ProjectNotes {
   /** @param {object} panel `project`, `save(project, name, text)` which resolves to whether it was saved */
@@ -45,7 +46,7 @@ export class ProjectNotes {
     this.panel = panel;
     this.fields = new Map(); // name → input
     this.element = element("dl", "lb-ui-terms lb-project-notes");
-    this.element.setAttribute("aria-label", "Goal and notes");
+    this.element.setAttribute("aria-label", t("Goal and notes"));
   }
 
   /** Show what is saved. What is being typed stays. */
@@ -70,7 +71,7 @@ export class ProjectNotes {
   }
 
   buildField(name) {
-    const input = field("text", "lb-ui-filter", titleOf(name), HINTS[name] ?? HINT);
+    const input = field("text", "lb-ui-filter", titleOf(name), t(HINTS[name] ?? HINT));
     input.maxLength = LONGEST;
     input.addEventListener("change", () => this.save(name, input));
     return input;

@@ -7,6 +7,7 @@ import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
+import { t, word } from "../common/words.js";
 import { IDLE, begun, galleryRound, isRunOf, packingLine, withCandidate, withProject, withTraining } from "./live.js";
 import { ProjectNotes, noteNames, saveNote } from "./notes.js";
 import { archiveAddress, fetchProject, reportAddress, saveNotes, sendArchive } from "./routes.js";
@@ -17,21 +18,26 @@ const HEIGHT = { idle: 128, proposal: 138, project: 224, stage: 13, round: 20, n
 
 /** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
+const STATES = { done: word("done"), next: word("next"), later: word("later") };
 const told = (value) => (finite(value) === null ? "–" : value.toFixed(2));
 const percent = (share) => (finite(share) === null ? told(share) : `${Math.round(share * 100)} %`);
-const figure = (key, format = told) => [figureName(key), (figures) => format(figures[key]), figureWords(key)];
+const figure = (key, format = told) =>
+  [() => figureName(key), (figures) => format(figures[key]), () => figureWords(key)];
 /** Columns of the table: title, text, and what the figure says. */
 const COLUMNS = [
-  ["round", ({ round }) => String(round), ""],
-  ["kept", ({ kept, candidates, proposed }) => `${kept} ${proposed ? "proposed " : ""}of ${candidates}`,
-    "How many of the drawn images were kept."],
+  [() => t("round"), ({ round }) => String(round), () => ""],
+  [() => t("kept"), ({ kept, candidates, proposed }) =>
+    t(proposed ? word("{kept} proposed of {candidates}") : word("{kept} of {candidates}"), { kept, candidates }),
+  () => t("How many of the drawn images were kept.")],
   figure("likeness"), figure("drift"), figure("diversity"), figure("base_diversity"), figure("burn"),
   figure("tag_recall"), figure("mark"), figure("real_share", percent),
 ];
-const EMPTY = "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.";
-const PROPOSED = "These tags were found in the image. Change in tags what is wrong, then press Run again.";
+const EMPTY = word("Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.");
+const PROPOSED = word("These tags were found in the image. Change in tags what is wrong, then press Run again.");
 /** Role of tags → how their line begins. */
-const ROLES = { identity: "The character's tags", view: "This image's tags", dropped: "Left out of prompts" };
+const ROLES = {
+  identity: word("The character's tags"), view: word("This image's tags"), dropped: word("Left out of prompts"),
+};
 
 export class ProjectPanel extends Panel {
   /**
@@ -51,23 +57,23 @@ export class ProjectPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-ui lb-project", "Bootstrap project");
+    this.buildBody("lb-ui lb-project", t("Bootstrap project"));
     this.next = element("p", "lb-project-next");
-    this.runButton = button("Run", "Queue the workflow", () => this.host.queue());
+    this.runButton = button(t("Run"), t("Queue the workflow"), () => this.host.queue());
     this.runButton.classList.add("lb-project-run");
-    this.galleryButton = button("", "Go to the gallery and open it in the whole window", () => this.openGallery());
+    this.galleryButton = button("", t("Go to the gallery and open it in the whole window"), () => this.openGallery());
     this.head = element("div", "lb-ui-head lb-project-head");
     this.head.append(this.runButton, this.galleryButton);
     this.notes = new ProjectNotes(this);
     this.buildKeeping();
     this.roles = element("dl", "lb-ui-terms lb-project-roles");
-    this.roles.setAttribute("aria-label", "Tags by role");
+    this.roles.setAttribute("aria-label", t("Tags by role"));
     this.crops = element("ul", "lb-project-crops");
-    this.crops.setAttribute("aria-label", "Crops of the image");
+    this.crops.setAttribute("aria-label", t("Crops of the image"));
     this.stages = element("ol", "lb-project-stages");
-    this.stages.setAttribute("aria-label", "Stages");
+    this.stages.setAttribute("aria-label", t("Stages"));
     this.rounds = element("table", "lb-project-rounds");
-    this.rounds.setAttribute("aria-label", "Figures of the rounds");
+    this.rounds.setAttribute("aria-label", t("Figures of the rounds"));
     this.body.append(this.note, this.next, this.head, this.crops, this.stages, this.rounds, this.notes.element,
       this.roles, this.keeping, this.live);
     this.draw();
@@ -75,11 +81,13 @@ export class ProjectPanel extends Panel {
 
   /** Report, download and import of the whole project. */
   buildKeeping() {
-    this.reportButton = button("Report", "Open the report in a new tab: images, picks, figures and curves on one page",
+    this.reportButton = button(t("Report"),
+      t("Open the report in a new tab: images, picks, figures and curves on one page"),
       () => window.open(reportAddress(this.name), "_blank", "noopener"));
-    this.downloadButton = button("Download", "Download the project and its LoRAs as one zip: a backup, or to move it",
+    this.downloadButton = button(t("Download"),
+      t("Download the project and its LoRAs as one zip: a backup, or to move it"),
       () => this.download());
-    this.importButton = button("Import", "Read a project from such a zip. Nothing is overwritten.",
+    this.importButton = button(t("Import"), t("Read a project from such a zip. Nothing is overwritten."),
       () => this.chooser.click());
     this.chooser = element("input", "", { type: "file", accept: ".zip", hidden: true });
     this.chooser.addEventListener("change", () => this.importFile());
@@ -111,11 +119,11 @@ export class ProjectPanel extends Panel {
     this.chooser.value = "";
     if (!file) return;
     this.importButton.disabled = true;
-    this.tellKept(`Reading ${file.name}.`);
+    this.tellKept(t("Reading {name}.", { name: file.name }));
     try {
       this.tellKept(importedLine(await sendArchive(file)));
     } catch (error) {
-      this.tellKept(`${file.name} was not imported: ${error.message}`, true);
+      this.tellKept(t("{name} was not imported: {problem}", { name: file.name, problem: error.message }), true);
     }
     this.importButton.disabled = false;
   }
@@ -139,7 +147,8 @@ export class ProjectPanel extends Panel {
       this.kept = null;
       return true;
     } catch (error) {
-      this.tellKept(`A note on ${project.name} was not saved: ${error.message}`, true);
+      const values = { name: project.name, problem: error.message };
+      this.tellKept(t("A note on {name} was not saved: {problem}", values), true);
       return false;
     } finally {
       this.ask();
@@ -195,7 +204,7 @@ export class ProjectPanel extends Panel {
       Object.assign(this, { project, problem: null });
     } catch (error) {
       if (isLate()) return;
-      this.problem = `Cannot read the project ${this.name}: ${error.message}`;
+      this.problem = t("Cannot read the project {name}: {problem}", { name: this.name, problem: error.message });
     }
     this.schedule();
   }
@@ -221,7 +230,7 @@ export class ProjectPanel extends Panel {
     const told = project ?? proposal;
     const wrong = this.problem ?? (this.wrong || project?.stopped_because || told?.warnings.join("\n"));
     const kept = this.kept?.of === this.name ? this.kept : null;
-    const idle = proposal ? PROPOSED : EMPTY;
+    const idle = t(proposal ? PROPOSED : EMPTY);
     showNote(this.note, kept?.text || wrong || (project ? "" : idle), kept ? kept.isError : Boolean(wrong));
     for (const part of [this.crops, this.stages, this.notes.element, this.reportButton, this.downloadButton]) {
       part.hidden = !project;
@@ -246,10 +255,10 @@ export class ProjectPanel extends Panel {
     if (this.next.textContent !== text) this.next.textContent = text;
     this.next.dataset.live = Boolean(live.text);
     this.runButton.disabled = live.own;
-    this.runButton.title = live.own ? "The workflow is running" : "Queue the workflow";
+    this.runButton.title = live.own ? t("The workflow is running") : t("Queue the workflow");
     const round = galleryRound(project?.stages ?? []);
     this.galleryButton.hidden = round === null || !this.host.gallery(round);
-    this.galleryButton.value = `Open the gallery of round ${round}`;
+    this.galleryButton.value = t("Open the gallery of round {round}", { round });
     const waits = project?.stages.some(({ name, state }) => state === "next" && name === `curate-${round}`);
     this.galleryButton.classList.toggle("lb-project-waits", Boolean(waits && !live.own));
     this.runButton.classList.toggle("lb-project-waits", !waits && !live.own);
@@ -273,22 +282,25 @@ export class ProjectPanel extends Panel {
 
 /** What an import has brought, and how to go on with it. */
 export function importedLine({ name, archived, picture }) {
-  const renamed = name === archived ? "" : `, because a project or run is already called ${archived}`;
-  const original = picture ? `; load its image, output/${picture}` : "";
-  return `Imported as ${name}${renamed}. To go on with it, set name, trigger and tags to its own${original}.`;
+  const imported = t(name === archived ? word("Imported as {name}.")
+    : word("Imported as {name}, because a project or run is already called {archived}."), { name, archived });
+  const next = t(picture ? word("To go on with it, set name, trigger and tags to its own; load its image, output/{picture}.")
+    : word("To go on with it, set name, trigger and tags to its own."), { picture });
+  return `${imported} ${next}`;
 }
 
 const queueIsEmpty = (told) => told?.exec_info?.queue_remaining === 0;
 
-const roleRows = (roles = {}) => Object.entries(ROLES).map(([role, title]) => [title, (roles[role] ?? []).join(", ")])
+const roleRows = (roles = {}) => Object.entries(ROLES).map(([role, title]) => [t(title), (roles[role] ?? []).join(", ")])
   .filter(([, tags]) => tags);
 
 function stage({ name, title, state, text }, live) {
   const item = element("li", "lb-project-stage");
   item.dataset.state = state;
-  const mark = element("span", "lb-project-mark", { textContent: MARKS[state] ?? MARKS.later, title: state });
+  const called = t(STATES[state] ?? state);
+  const mark = element("span", "lb-project-mark", { textContent: MARKS[state] ?? MARKS.later, title: called });
   mark.setAttribute("role", "img");
-  mark.setAttribute("aria-label", state);
+  mark.setAttribute("aria-label", called);
   item.append(mark, element("span", "lb-project-title", { textContent: title }),
     element("span", "lb-project-text", { textContent: name === live.stage && live.done ? live.done : text }));
   return item;
@@ -296,8 +308,8 @@ function stage({ name, title, state, text }, live) {
 
 function head() {
   const row = element("tr");
-  row.append(...COLUMNS.map(([textContent, , words]) =>
-    explain(element("th", "", { textContent, scope: "col" }), words)));
+  row.append(...COLUMNS.map(([title, , words]) =>
+    explain(element("th", "", { textContent: title(), scope: "col" }), words())));
   return row;
 }
 
