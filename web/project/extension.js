@@ -48,7 +48,8 @@ function showRun(node, panel, told) {
     tags.value = told.proposed;
     tags.callback?.(told.proposed);
   });
-  showToast("info", t("Look at the tags"), t("Change what is wrong in Bootstrap Project, then press Run again."), TOAST_MS);
+  showToast("info", t("Look at the tags"), t("Change what is wrong in Bootstrap Project, then press Run again."),
+    TOAST_MS);
 }
 
 /** A function that goes to the gallery of a round of the node's project and opens it, or null if there is none. */

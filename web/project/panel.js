@@ -32,7 +32,8 @@ const COLUMNS = [
   figure("likeness"), figure("drift"), figure("diversity"), figure("base_diversity"), figure("burn"),
   figure("tag_recall"), figure("mark"), figure("real_share", percent),
 ];
-const EMPTY = word("Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.");
+const EMPTY = word(
+  "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.");
 const PROPOSED = word("These tags were found in the image. Change in tags what is wrong, then press Run again.");
 /** Role of tags → how their line begins. */
 const ROLES = {
@@ -284,14 +285,16 @@ export class ProjectPanel extends Panel {
 export function importedLine({ name, archived, picture }) {
   const imported = t(name === archived ? word("Imported as {name}.")
     : word("Imported as {name}, because a project or run is already called {archived}."), { name, archived });
-  const next = t(picture ? word("To go on with it, set name, trigger and tags to its own; load its image, output/{picture}.")
+  const next = t(picture
+    ? word("To go on with it, set name, trigger and tags to its own; load its image, output/{picture}.")
     : word("To go on with it, set name, trigger and tags to its own."), { picture });
   return `${imported} ${next}`;
 }
 
 const queueIsEmpty = (told) => told?.exec_info?.queue_remaining === 0;
 
-const roleRows = (roles = {}) => Object.entries(ROLES).map(([role, title]) => [t(title), (roles[role] ?? []).join(", ")])
+const roleRows = (roles = {}) => Object.entries(ROLES)
+  .map(([role, title]) => [t(title), (roles[role] ?? []).join(", ")])
   .filter(([, tags]) => tags);
 
 function stage({ name, title, state, text }, live) {

@@ -20,8 +20,8 @@ const OFFERED = 8;
 /** How far beyond its edges the list keeps rows ready. */
 const AHEAD = "400px";
 const CHANGES = {
-  add: { label: word("adding {tags} in {images}"), apply: withAdded },
-  remove: { label: word("removing {tags} in {images}"), apply: withRemoved },
+  add: { label: word("adding {tags} to {images}"), apply: withAdded },
+  remove: { label: word("removing {tags} from {images}"), apply: withRemoved },
 };
 const IDLE = word("Run the workflow once. Then the images and their captions appear here, and you can edit them.");
 
