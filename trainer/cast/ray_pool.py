@@ -7,6 +7,7 @@ library (`cast` in pyproject.toml), imported only here.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -73,11 +74,11 @@ class RayPool:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU must not see one
         asked = self.settings
         if not ray.is_initialized():
-            local = {} if asked.address else {
+            local: dict[str, Any] = {} if asked.address else {
                 "num_cpus": max(asked.workers, 1) * asked.threads if asked.workers else None,
                 "object_store_memory": STORE, "include_dashboard": False}
             try:
-                ray.init(address=asked.address or "local", log_to_driver=False, logging_level="ERROR", **local)
+                ray.init(address=asked.address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
             except Exception as error:  # Ray raises plain ones too, as where its start takes over 30 seconds
                 ray.shutdown()
                 remedy = ("Give the address of a cluster that runs, or leave --address out." if asked.address else

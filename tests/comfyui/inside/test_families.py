@@ -33,7 +33,7 @@ BATCH = (CAPTIONS[0], "", CAPTIONS[2])
 def one_batch_again_and_again(monkeypatch):
     """Every step sees the first batch, with the same noise at the same times: nothing but overfitting is left."""
     batch, seed = Feed.batch, draws.derived_seed
-    monkeypatch.setattr(Feed, "batch", lambda self, index: batch(self, 0))
+    monkeypatch.setattr(Feed, "batch", lambda self, index, share=None: batch(self, 0, share))
     monkeypatch.setattr(draws, "derived_seed", lambda base, purpose, *more: seed(base, purpose))
 
 
