@@ -55,9 +55,10 @@ class ExportJob(io.ComfyNode):
                 io.Boolean.Input("pack_beside", default=False, tooltip=(
                     "Put the LoRAs beside the training into the job. Otherwise the job has only their hashes.")),
                 io.Float.Input("price", default=0.0, min=0.0, max=10_000.0, step=0.01, tooltip=(
-                    "Price an hour of the rented card, in any currency, to tell the cost. 0: only the time is told.")),
+                    "Price of the rented card per hour, in any currency, to estimate the cost. 0: only the time is "
+                    "estimated.")),
                 io.Combo.Input("card", options=[ALL_CARDS, *(card.name for card in CARDS)], default=ALL_CARDS,
-                               tooltip="Card to tell the time and the cost for."),
+                               tooltip="Card to estimate the time and the cost for."),
                 LoraTrainSettings.Input("settings", optional=True, tooltip=(
                     "Settings from Train Settings. Without them, the preset is used.")),
                 validation_input(),
@@ -143,8 +144,8 @@ class ImportResult(io.ComfyNode):
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Combo.Input("file", options=menu_choices(paths.result_files()) or [NO_RESULT], tooltip=(
-                    "A zip in ComfyUI's input folder, or in output/jobs, or a .safetensors LoRA in the input folder. "
-                    "Press R to list files that came since the page was opened.")),
+                    "A zip in ComfyUI's input folder, in the output folder or in output/jobs, or a .safetensors LoRA "
+                    "in the input folder. Press R to list new files.")),
                 io.String.Input("name", default="", tooltip=(
                     "Name of the run or the LoRA here. Leave empty to keep its own, with a number if that is taken.")),
             ],
@@ -185,8 +186,8 @@ def result_file(listed: str) -> Path:
     not listed."""
     found = paths.result_files().get(listed)
     if found is None:
-        raise UserError(f"there is no result {listed!r} in ComfyUI's input folder or in output/jobs. Put the zip "
-                        "there, press R, and choose it.")
+        raise UserError(f"{listed!r} is not in ComfyUI's input folder, output folder or output/jobs. Put the zip or "
+                        "the LoRA file into the input folder, press R, and choose it.")
     return found
 
 

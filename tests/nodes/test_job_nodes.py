@@ -98,6 +98,6 @@ def test_a_mistake_is_told_before_the_run(host):
     assert ExportJob.validate_inputs(**texts, strengths="0.8", seeds="1") is True
     assert "strengths" in ExportJob.validate_inputs(**texts, strengths="high", seeds="1")
     assert "trigger is empty" in ExportJob.validate_inputs(**{**texts, "trigger": ""})
-    assert "no result 'input/../x.zip'" in ImportResult.validate_inputs("input/../x.zip", "")
+    assert "'input/../x.zip' is not in ComfyUI's input folder" in ImportResult.validate_inputs("input/../x.zip", "")
     (host.input / "r.zip").touch()
     assert ImportResult.validate_inputs("input/r.zip", "") is True

@@ -81,8 +81,8 @@ def test_no_module_takes_text_for_markup():
         name_of(path): [] for path in MODULES}
 
 
-TRANSLATED = ("dataset", "errors", "gallery", "page", "project", "reader", "stack", "sweep", "tags", "templates",
-              "train")
+TRANSLATED = ("dataset", "errors", "gallery", "page", "project", "reader", "release", "stack", "sweep", "tags",
+              "templates", "train")
 """Features whose texts all go through `t` of common/words.js."""
 BEFORE = r"""(?:\b(?:textContent|title|placeholder)\b ?[:=]|"aria-label",|\bbutton\(|\bfield\("\w+", "[^"]*",)"""
 SHOWN = re.compile(rf"""{BEFORE} ?["`](?!:)([^"`$]*[A-Za-z]{{3}})""")

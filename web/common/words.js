@@ -10,7 +10,7 @@ export const fill = (text, values = {}) => text.replace(/\{(\w+)\}/g, (place, na
 
 /**
  * A text in the user's language, or as it is written here if it has no translation. Call it when the text is shown: the
- * translations are there once the page's extensions have been set up.
+ * translations are there before the host makes a node, but not yet when a module is loaded.
  * @param {string} english a text with {names} of values
  * @param {object} values name → value
  */

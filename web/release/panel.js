@@ -4,18 +4,19 @@
 import { element, makeTerms } from "../common/dom.js";
 import { hostUrl } from "../common/host.js";
 import { Panel } from "../common/panel.js";
+import { t, word } from "../common/words.js";
 import { listsOf, previewPath } from "./card.js";
 
 /** Pixels that the panel needs before the first run, and with a card, which scrolls. */
 const HEIGHT = { idle: 60, card: 360 };
-const EMPTY = "Press Run to write the release. Its card is shown here.";
+const EMPTY = word("Press Run to write the release. Its card is shown here.");
 
 export class ReleasePanel extends Panel {
   /** @param {{resized: () => void}} host `resized` is called when the panel needs another height */
   constructor(host) {
     super(host);
     this.card = null;
-    this.buildBody("lb-ui lb-release", "Release");
+    this.buildBody("lb-ui lb-release", t("Release"));
     this.draw();
   }
 
@@ -28,7 +29,7 @@ export class ReleasePanel extends Panel {
   /** @param {object|null} card as the node tells it; null before the first run */
   show(card) {
     this.card = card;
-    if (card) this.say([`Released ${card.title}.`, ...card.warnings].join(" "));
+    if (card) this.say([t("Released {title}.", { title: card.title }), ...card.warnings].join(" "));
     this.schedule();
   }
 
@@ -38,7 +39,7 @@ export class ReleasePanel extends Panel {
 
   draw() {
     this.note.hidden = Boolean(this.card);
-    this.note.textContent = EMPTY;
+    this.note.textContent = t(EMPTY);
     this.body.replaceChildren(this.note, ...(this.card ? drawCard(this.card) : []), this.live);
     this.showHeight();
   }
@@ -55,9 +56,9 @@ function drawCard(card) {
 
 /** The previews in a row, each with its prompt on hover. */
 function drawPreviews({ folder, previews }) {
-  if (!previews.length) return [element("p", "lb-ui-note", { textContent: "No previews." })];
+  if (!previews.length) return [element("p", "lb-ui-note", { textContent: t("No previews.") })];
   const row = element("ul", "lb-release-previews");
-  row.setAttribute("aria-label", "Previews");
+  row.setAttribute("aria-label", t("Previews"));
   for (const preview of previews) {
     const item = element("li", "", { title: preview.text });
     item.append(element("img", "", { src: hostUrl(previewPath(folder, preview)), alt: preview.text, decoding: "async" }));
