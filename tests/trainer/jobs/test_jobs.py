@@ -207,13 +207,14 @@ def test_an_unfinished_run_of_another_kind_of_base_is_listed_under_its_own_key(t
 def test_a_taken_name_gets_a_number_and_the_sweep_follows_it(tiny_backbone, shared, finished, tmp_path):
     train_run(tiny_backbone, shared, tmp_path / "loras", short_config(steps=2))
     (tmp_path / "sweeps" / SWEEP.name).mkdir(parents=True)
+    (tmp_path / "sweeps" / SWEEP.name / "manifest.json").write_text("{", "utf-8")  # damaged, and not ours to mend
     done = import_result(tmp_path, finished[1])
     assert (done.run.name, done.sweep.name) == ("tiny-2", f"{SWEEP.name}-2")
     facts = [choice.facts for choice in Sweep.load(done.sweep).choices("checkpoint")]
     assert [fact["lora"] for fact in facts] == ["tiny-2/tiny-step000003.safetensors", "tiny-2/tiny.safetensors"]
     assert not Sweep.load(done.sweep).missing()
     again = import_result(tmp_path, finished[1])
-    assert again.run == done.run and "is here already" in again.text()
+    assert (again.run, again.sweep) == (done.run, done.sweep) and "is here already" in again.text()
 
 
 def test_a_run_that_was_stopped_here_is_not_hidden_behind_the_imported_one(tiny_backbone, shared, finished, tmp_path):
