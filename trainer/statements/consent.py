@@ -58,6 +58,13 @@ def read_statement(project: Path) -> tuple[Statement, str]:
         return Statement(), f"The answers about consent and rights are not used: {error}"
 
 
+def find_warnings(project: Path) -> tuple[str, ...]:
+    """What is open about the consent of a real person whom the project in that folder shows, or why its answers cannot
+    be read."""
+    statement, problem = read_statement(project)
+    return tuple(filter(None, (*statement.warnings, problem)))
+
+
 def save_statement(project: Path, statement: Statement) -> tuple[Statement, str]:
     """Save a statement as a whole, in place of an earlier one; an empty one leaves that as it is. Returns what is
     stated now, and why an earlier one cannot be read.

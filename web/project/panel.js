@@ -272,10 +272,11 @@ export class ProjectPanel extends Panel {
 }
 
 /** What an import has brought, and how to go on with it. */
-export function importedLine({ name, archived, picture }) {
+export function importedLine({ name, archived, picture, warnings = [] }) {
   const renamed = name === archived ? "" : `, because a project or run is already called ${archived}`;
   const original = picture ? `; load its image, output/${picture}` : "";
-  return `Imported as ${name}${renamed}. To go on with it, set name, trigger and tags to its own${original}.`;
+  const line = `Imported as ${name}${renamed}. To go on with it, set name, trigger and tags to its own${original}.`;
+  return [line, ...warnings.map((warning) => `⚠ ${warning}`)].join(" ");
 }
 
 const queueIsEmpty = (told) => told?.exec_info?.queue_remaining === 0;
