@@ -23,6 +23,7 @@ from ..lora.tensors import TensorFile
 from ..pictures.images import IMAGE_SUFFIXES, image_size
 from ..records.archive import RUN_KINDS
 from ..records.zips import Kind, ZipForm
+from ..statements.plain_text import one_line
 from ..sweeps.cells import Sweep
 from .job import FORMAT, JOB, Job, PackedSets
 
@@ -61,6 +62,9 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "missing", one_line(self.missing))  # a terminal shows it
 
     @classmethod
     def load(cls, path: Path) -> Result:

@@ -79,6 +79,8 @@ def import_result(root: Path, file: Path, name: str = "") -> ImportedResult:
         return _import_lora(root, file, wanted)
     with _staged(root) as stage:
         unpack(file, RESULT_FORM, stage.place)
+        if not (stage.rest / JOB).is_file():
+            raise UserError(f"the result holds no {JOB}. Pack the result again.")
         result, job = Result.load(stage.rest / RESULT), Job.load(stage.rest / JOB)
         _check_parts(stage, result, job)
         with locked(root / "loras" / "import"):

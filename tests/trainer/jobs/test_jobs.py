@@ -16,12 +16,13 @@ from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.datasets.dataset import Sample, load_folder
 from lora_bootstrap.trainer.jobs.import_result import desk_key, import_result
 from lora_bootstrap.trainer.jobs.job import Desk, Job
-from lora_bootstrap.trainer.jobs.pack import JobSets
+from lora_bootstrap.trainer.jobs.pack import JobSets, find_desk_precision
 from lora_bootstrap.trainer.jobs.result import pack_result
 from lora_bootstrap.trainer.jobs.run import JobEnded, run_job
 from lora_bootstrap.trainer.jobs.work import open_work
 from lora_bootstrap.trainer.stacks.stack import StackEntry
 from lora_bootstrap.trainer.sweeps.cells import Sweep
+from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import Finished, StepDone
 from lora_bootstrap.trainer.training.loop import train
 from lora_bootstrap.trainer.training.runs import read_run
@@ -96,6 +97,8 @@ def test_a_folder_of_another_job_is_left_as_it_is(tiny_backbone, shared, tmp_pat
     (tmp_path / "full" / "mine.txt").touch()
     with pytest.raises(UserError, match="is not empty, and holds no job"):
         open_work(other, tmp_path / "full")
+    with pytest.raises(UserError, match="mine.txt is a file; give a folder"):
+        open_work(other, tmp_path / "full" / "mine.txt")
     assert Job.load(there.folder / "job.json") == there.job
 
 
@@ -131,6 +134,10 @@ def test_a_stopped_job_goes_on_from_its_result_on_another_machine_to_the_same_bi
     assert isinstance(ended, JobEnded) and ended.stopped
     part = pack_result(work, tmp_path / "part.zip")
     assert not part.finished and "3 of 6 steps" in part.missing
+    behind = open_work(job, tmp_path / "behind").folder
+    with pytest.raises(UserError, match="at step 0 with 0 cells, and part.zip holds it at step 3 with 0 cells"):
+        open_work(part.file, behind)
+    assert open_work(job, work.folder).count_done() == (3, 0), "the job's own zip goes on in its folder"
     computed = {path.name for path in work.cache.glob("*.safetensors")}
     shutil.rmtree(work.folder)
     second = open_work(part.file, tmp_path / "second")
@@ -237,6 +244,18 @@ def test_a_bare_lora_is_imported_under_a_free_name(finished, tmp_path):
         other = tmp_path / "another.safetensors"
         other.write_bytes(b"another")
         import_result(tmp_path, other)
+
+
+def test_a_finished_result_says_that_nothing_is_left_to_train(finished, tmp_path):
+    with pytest.raises(UserError, match="holds no images to train on, as the folder of a finished result"):
+        open_work(finished[1], tmp_path / "again").load_sets()
+
+
+@pytest.mark.parametrize(("settings", "chosen", "found"), [
+    ({}, "fp16", "fp16"), ({"method": "full"}, "fp16", "fp32"), ({"method": "full"}, "bf16", "bf16"),
+    ({"precision": "fp32"}, "bf16", "")])
+def test_the_desks_precision_is_the_one_in_which_it_would_train(settings, chosen, found):
+    assert find_desk_precision(TrainConfig(**settings), chosen) == found
 
 
 def test_a_result_says_what_trained_it(finished):
