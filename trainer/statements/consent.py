@@ -55,7 +55,8 @@ def read_statement(project: Path) -> tuple[Statement, str]:
     try:
         return (read_record(path, Statement) if path.is_file() else Statement()), ""
     except UserError as error:
-        return Statement(), f"The answers about consent and rights are not used: {error}"
+        reason = str(error).replace(str(path), FILE)  # reports and zips are passed on, the folder is not
+        return Statement(), f"The answers about consent and rights are not used: {reason}"
 
 
 def find_warnings(project: Path) -> tuple[str, ...]:

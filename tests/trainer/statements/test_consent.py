@@ -126,3 +126,7 @@ def test_what_is_open_about_consent_is_said_where_a_project_or_its_images_leave_
         assert run("dataset-zip", packed, tmp_path / "images.zip", "--output", tmp_path / "here") == 0
         assert f"⚠ {words}" in capsys.readouterr().out
         assert words in zipfile.ZipFile(tmp_path / "images.zip").read("settings.md").decode()
+    (folder / "rights.json").write_text("{")
+    assert run("dataset-zip", folder, tmp_path / "images.zip") == 0
+    told = zipfile.ZipFile(tmp_path / "images.zip").read("settings.md").decode()
+    assert "The answers about consent and rights are not used: rights.json" in told and str(tmp_path) not in told
