@@ -30,6 +30,7 @@ from ..sweeps.prompt_sets import AS_WRITTEN
 from ..training.config import TrainConfig
 
 FORMAT = 1
+REMEDY = "Update the pack if a newer version wrote it, or pack it again."
 JOB, IMAGES, FILES, LORAS = "job.json", "images.json", "files", "loras"
 MOST_LETTERS = 1000
 """Letters of what a job says of its base."""
@@ -180,7 +181,7 @@ class Job:
     @classmethod
     def load(cls, path: Path) -> Job:
         """Raises UserError for a file that is not a job of this version."""
-        return read_record(path, cls, "is not a job")
+        return read_record(path, cls, "is not a job", REMEDY)
 
 
 @dataclass(frozen=True)

@@ -97,3 +97,6 @@ def test_a_run_is_packed_with_its_own_settings_and_says_if_the_images_changed(to
     said = capsys.readouterr().out
     assert "the regularisation images are not those of discs, so this is another training" in said
     assert "the LoRAs beside the training are not those of discs" in said
+    (tmp_path / "a" / "output" / "loras" / "discs" / "notes.docx").touch()
+    assert run("run", "a", "--only-pack") == 0
+    assert "left out, as a result has no place for them: runs/discs/notes.docx" in capsys.readouterr().out
