@@ -17,7 +17,8 @@ POST /lora_bootstrap/project/archive?file=<name of the file>&wanted=<name for th
     The body is such a zip, as application/octet-stream. Nothing is overwritten: without `wanted`, a project whose name
     is taken gets a number.
     {"name", "archived" (its name in the archive), "runs": [folder, ...], "trigger", "tags": [tag, ...], "targets",
-     "candidates": [int, ...], "picture": path of the original below output/ | ""}
+     "candidates": [int, ...], "picture": path of the original below output/ | "",
+     "warnings": [what is open about the consent of a real person, ...]}
     400 for any other file, or if `wanted` is taken; 413 for a file that is larger than the host's --max-upload-size.
 
 POST /lora_bootstrap/project/notes {"project", "revision", "goal": str, "rounds": {number: str}}
@@ -106,7 +107,8 @@ async def post_archive(request: web.Request) -> web.Response:
     config = (await _find(done.name)).config
     picture = Path(config.picture)
     return web.json_response({
-        "name": done.name, "archived": done.archived, "runs": list(done.runs), "trigger": config.trigger,
+        "name": done.name, "archived": done.archived, "runs": list(done.runs), "warnings": list(done.warnings),
+        "trigger": config.trigger,
         "tags": list(config.tags), "targets": list(config.targets), "candidates": list(config.candidates),
         "picture": paths.output_path(picture) if config.picture and paths.inside(paths.output_root(), picture) else ""})
 

@@ -12,7 +12,7 @@ import torch
 from ...trainer.common.errors import UserError
 from ...trainer.jobs.bases import check_trainable
 from ...trainer.jobs.job import Desk, JobBase, SweepPlan
-from ...trainer.jobs.pack import JobRequest, JobSets
+from ...trainer.jobs.pack import JobRequest, JobSets, find_desk_precision
 from ...trainer.models.precision import choose_precision
 from ...trainer.training.config import AUTO_PRECISION
 from ..drawing.base_file import base_file
@@ -60,8 +60,7 @@ def plan_job(parts: tuple[Any, Any, Any], asked: TrainRequest, place: NodePlace,
         base.made_by = made_by(parts, place)
         check_trainable(base.family.name, base.family.title)
         planned = plan_run(asked, base.family, AUTO_PRECISION)
-        auto = planned.config.precision == AUTO_PRECISION
-        desk = Desk(base.fingerprint, base.family.name, choose_precision(base) if auto else "")
+        desk = Desk(base.fingerprint, base.family.name, find_desk_precision(planned.config, choose_precision(base)))
     request = JobRequest(planned.config, JobSets(asked.dataset, asked.validation, asked.regularisation),
                          describe_base(base.family.name, file, source), desk, asked.beside, beside_inside, sweep)
     return PlannedJob(request, base.family.name, planned.length)

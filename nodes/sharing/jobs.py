@@ -18,6 +18,7 @@ from ...host.stacks import read_stack, stack_entries
 from ...host.training.request import TrainRequest, Widgets, widgets_problem
 from ...host.working import problem, show_report
 from ...trainer.common.errors import UserError
+from ...trainer.common.names import with_ending
 from ...trainer.memory.cards import CARDS
 from ...trainer.sweeps.axis_text import lines
 from ...trainer.sweeps.cells import Sweep
@@ -116,8 +117,9 @@ def sweep_plan(name: str, score: bool, checkpoints: str, strengths: str, prompts
     written = lines(prompts)
     if not written and prompt_set != FROM_CAPTIONS:
         return None
-    return SweepPlan(name=f"{name}-checkpoints", checkpoints=checkpoints, strengths=tuple(strengths_of(strengths)),
-                     prompts=written, prompt_set=prompt_set, seeds=tuple(seeds_of(seeds)), scored=score)
+    return SweepPlan(name=with_ending(name, "-checkpoints"), checkpoints=checkpoints,
+                     strengths=tuple(strengths_of(strengths)), prompts=written, prompt_set=prompt_set,
+                     seeds=tuple(seeds_of(seeds)), scored=score)
 
 
 def describe_job(job: Any, done: Any, price: float, card: str) -> str:
@@ -127,7 +129,7 @@ def describe_job(job: Any, done: Any, price: float, card: str) -> str:
     config, base = job.request.config, done.job.base
     with torch.inference_mode(False):
         costs = describe_costs(count_costs(job.family, config), price, card)
-    swept = f"sweep {done.job.sweep.name}" if done.job.sweep else "no sweep, as there is no prompt"
+    swept = f"sweep {done.job.sweep.name}" if done.job.sweep else "no sweep, as no prompt was given"
     return "\n".join((
         f"{done.file.name}: {done.bytes / 2**20:.1f} MB, {done.images} images, {config.steps} steps, {swept}",
         job.length, f"base {base.name} ({base.fingerprint[:12]}), which is not in it", *costs,

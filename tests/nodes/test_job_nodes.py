@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from lora_bootstrap.host.training import job as jobs
-from lora_bootstrap.nodes.sharing.jobs import ALL_CARDS, ExportJob, ImportResult, result_file
+from lora_bootstrap.nodes.sharing.jobs import ALL_CARDS, ExportJob, ImportResult, result_file, sweep_plan
 from lora_bootstrap.nodes.sockets import TrainSettings
 from lora_bootstrap.nodes.train import TrainLora
 from lora_bootstrap.sandbox import PICTURES_DIR
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.names import MOST_BYTES
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.jobs import costs
 from lora_bootstrap.trainer.jobs.job import Job
@@ -35,6 +36,10 @@ def export(**changed):
     with torch.inference_mode():
         return ExportJob.execute(*PARTS, load_folder(PICTURES_DIR), settings=SETTINGS,
                                  **{**WIDGETS, **OWN, **changed}).args
+
+
+def test_the_sweep_of_the_longest_name_has_a_name_too():
+    assert len(sweep_plan("n" * MOST_BYTES, True, "all", "1", "akane", "as written", "1").name) == MOST_BYTES
 
 
 def read_job(file, tmp_path):

@@ -10,6 +10,8 @@ sweep's and the scores'.
     [sweep]                           # a SweepPlan
     strengths = [0.6, 0.8, 1.0]
     [score]                           # a ScorePlan
+    [rights]                          # what is stated about consent and rights: Rights, and the licence
+    person = "real"
 
 No torch is imported here: a mistake in the hundredth file is reported in a second.
 """
@@ -34,6 +36,7 @@ from ..common.names import with_ending
 from ..common.schema import convert
 from ..imports.reading import read_settings
 from ..stacks.lora_stack import read_strength
+from ..statements.consent import Statement
 from ..sweeps.axis_text import choose_checkpoints
 from ..sweeps.prompt_sets import FROM_CAPTIONS, SETS
 from ..training.config import TrainConfig
@@ -99,6 +102,7 @@ class Character:
     Attributes:
         project: its bootstrap project, which names its base too.
         base_precision: how the base's weights are held, one of BASE_PRECISIONS.
+        statement: what is stated about consent and rights.
         price: of an hour of a worker, in the user's currency; None: what the batch was given.
         file: where it was read.
     """
@@ -107,6 +111,7 @@ class Character:
     base_precision: str = AS_LOADED
     sweep: SweepPlan = field(default_factory=SweepPlan)
     score: ScorePlan = field(default_factory=ScorePlan)
+    statement: Statement = field(default_factory=Statement)
     price: float | None = None
     file: str = ""
 
@@ -125,16 +130,20 @@ class Character:
 
     @property
     def key(self) -> str:
-        """A hash of all that decides its results; neither the price nor the file's place does."""
+        """A hash of all that decides its results; neither the price nor the file's place does, nor an empty statement,
+        which earlier versions did not have."""
         digest = hashlib.sha256(Path(self.project.picture).read_bytes()).hexdigest()
         asked = {**self.to_dict(), "price": None, "file": ""}
+        if self.statement.is_empty:
+            del asked["statement"]
         deciding = {**asked, "project": {**asked["project"], "picture": digest}}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:24]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which `from_dict` reads."""
         return {**{item.name: getattr(self, item.name) for item in fields(self)}, "project": self.project.to_dict(),
-                "sweep": asdict(self.sweep), "score": {"gates": dict(self.score.gates)}}
+                "sweep": asdict(self.sweep), "score": {"gates": dict(self.score.gates)},
+                "statement": asdict(self.statement)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Character:
@@ -160,7 +169,7 @@ def read_cast(paths: Sequence[Path], check_base: Callable[[str], object] = find_
     return list(cast.values())
 
 
-_GROUPS = ("style", "character", "curation", "sweep", "score")
+_GROUPS = ("style", "character", "curation", "sweep", "score", "rights")
 _OWN = ("base_precision", "price")
 """Settings of a Character that BootstrapConfig does not have, beside the groups."""
 
@@ -191,7 +200,8 @@ def _build(given: Mapping[str, Any], path: Path) -> Character:
         else:
             values[dotted] = value
     own = {name: values.pop(name) for name in _OWN if name in values}
-    sweep, score = groups.pop("sweep"), groups.pop("score")
+    sweep, score, rights = (groups.pop(name) for name in ("sweep", "score", "rights"))
+    stated = {"licence": rights.pop("licence", ""), "rights": rights}
     if isinstance(values.get("tags"), str):
         values["tags"] = read_tags(values["tags"])
     if isinstance(values.get("picture"), str):
@@ -202,6 +212,7 @@ def _build(given: Mapping[str, Any], path: Path) -> Character:
     project = convert({**values, **{name: group for name, group in groups.items() if group}}, BootstrapConfig, "",
                       strict=True)
     return Character(project=project, sweep=convert(sweep, SweepPlan, "sweep", strict=True),
+                     statement=convert(stated, Statement, "", strict=True),
                      score=ScorePlan(gates=convert(score, Mapping[str, float], "score")),
                      base_precision=convert(own.get("base_precision", AS_LOADED), str, "base_precision"),
                      price=convert(own.get("price"), float | None, "price"))

@@ -23,6 +23,7 @@ from ..datasets.dataset import Dataset, load_folder
 from ..measures.eyes import open_eye
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
+from ..statements.consent import find_warnings
 from ..sweeps.axis_text import choose_checkpoints
 from ..sweeps.cells import Sweep, prompt_axis, recorded_captions
 from ..sweeps.draw import lora_sweep, run_sweep
@@ -77,7 +78,8 @@ def count_shares(cells: int, workers: int) -> int:
 def _make_project(job: Job, output: Path, backbone: Backbone, should_stop: Callable[[], bool]) -> Work:
     """The whole bootstrap loop, and the plan of the sweep."""
     last = None
-    for event in run_bootstrap(job.character.project, output, backbone=backbone, should_stop=should_stop):
+    for event in run_bootstrap(job.character.project, output, backbone=backbone, should_stop=should_stop,
+                               statement=job.character.statement):
         last = event
         yield event
     if not isinstance(last, BootstrapFinished):
@@ -88,8 +90,8 @@ def _make_project(job: Job, output: Path, backbone: Backbone, should_stop: Calla
     record = ProjectRecord.load(last.folder)
     return {"lora": _relative(last.lora, output), "run": _relative(run.folder, output),
             "report": _relative(last.report, output), "stopped_because": last.stopped_because,
-            "warnings": list(record.notes), "cells": len({cell.key for cell in sweep.everything}),
-            "images": _count_images(record), "steps": run.step,
+            "warnings": [*find_warnings(last.folder), *record.notes],
+            "cells": len({cell.key for cell in sweep.everything}), "images": _count_images(record), "steps": run.step,
             "stage_seconds": round(sum(stage.seconds for stage in record.stages.values()), 1)}
 
 

@@ -52,7 +52,9 @@ def _export(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(f"{done.file}: {done.files} files, {done.bytes / 2**20:.1f} MB, runs {', '.join(done.runs) or 'none'}")
     if done.left_out:
         console.say("\n".join(("left out:", *(f"  {name}: {reason}" for name, reason in done.left_out.items()))))
-    return {"file": done.file, "files": done.files, "bytes": done.bytes, "runs": done.runs, "left_out": done.left_out}
+    _say_warnings(done.warnings, console)
+    return {"file": done.file, "files": done.files, "bytes": done.bytes, "runs": done.runs, "left_out": done.left_out,
+            "warnings": done.warnings}
 
 
 def _import(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -62,8 +64,14 @@ def _import(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     because = "" if done.name == done.archived else f" (in the archive: {done.archived})"
     console.say(f"project {done.name}{because}: {done.files} files in {done.folder}, "
                 f"runs {', '.join(done.runs) or 'none'}")
+    _say_warnings(done.warnings, console)
     return {"name": done.name, "archived": done.archived, "folder": done.folder, "files": done.files,
-            "runs": done.runs}
+            "runs": done.runs, "warnings": done.warnings}
+
+
+def _say_warnings(warnings: tuple[str, ...], console: Console) -> None:
+    for line in warnings:
+        console.say(f"⚠ {line}")
 
 
 def _read_feedback(options: argparse.Namespace, console: Console) -> dict[str, Any]:

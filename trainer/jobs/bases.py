@@ -36,8 +36,8 @@ def compare_base(job: Job, base: str, any_base: bool = False) -> str:
     found = base_fingerprint(base, job.base.precision)
     if found == job.base.fingerprint:
         return ""
-    other = (f"{base} is not the job's base: the hash of its weights is {found[:12]}, that of {job.base.name} is "
-             f"{job.base.fingerprint[:12]}")
+    other = (f"{Path(base).name} is not the job's base: the hash of its weights is {found[:12]}, that of "
+             f"{job.base.name} is {job.base.fingerprint[:12]}")
     if not any_base:
         raise UserError(f"{other}. Give the same file, or add --any-base to train on this one all the same: that gives "
                         "another LoRA.")

@@ -23,8 +23,9 @@ from ..lora.tensors import TensorFile
 from ..pictures.images import IMAGE_SUFFIXES, image_size
 from ..records.archive import RUN_KINDS
 from ..records.zips import Kind, ZipForm
+from ..statements.plain_text import one_line
 from ..sweeps.cells import Sweep
-from .job import FORMAT, JOB, Job, PackedSets
+from .job import FORMAT, JOB, REMEDY, Job, PackedSets
 
 RESULT, LOG = "result.json", "log.txt"
 RUNS, SWEEPS, CACHE = "runs", "sweeps", "cache"
@@ -62,10 +63,13 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "missing", one_line(self.missing))  # a terminal shows it
+
     @classmethod
     def load(cls, path: Path) -> Result:
         """Raises UserError for a file that is not a result of this version."""
-        found = read_record(path, cls, "is not the result of a job")
+        found = read_record(path, cls, "is not the result of a job", REMEDY)
         if found.format != FORMAT:
             raise UserError(f"the result has format {found.format}; {FORMAT} is the one that is read here. Update the "
                             "pack, or run the job with this version.")

@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,8 @@ def import_result(root: Path, file: Path, name: str = "") -> ImportedResult:
         return _import_lora(root, file, wanted)
     with _staged(root) as stage:
         unpack(file, RESULT_FORM, stage.place)
+        if not (stage.rest / JOB).is_file():
+            raise UserError(f"the result holds no {JOB}. Pack the result again.")
         result, job = Result.load(stage.rest / RESULT), Job.load(stage.rest / JOB)
         _check_parts(stage, result, job)
         with locked(root / "loras" / "import"):
@@ -230,8 +232,7 @@ class _Desk:
         """Move a folder beside those of its kind under the first free name; returns its new place."""
         root = self.root / ("loras" if folder.parent == self.stage.runs else "sweeps")
         taken = {entry.casefold() for entry in os.listdir(root)}
-        names = (name if number == 1 else with_ending(name, f"-{number}") for number in count(1))
-        target = root / next(free for free in names if free.casefold() not in taken)
+        target = root / next(free for free in _numbered(name) if free.casefold() not in taken)
         for here, _, _ in os.walk(folder):
             sync_folder(Path(here))
         with plain_errors("write", target):
@@ -244,15 +245,21 @@ class _Desk:
         staged = self.stage.sweeps / self.result.sweep
         if old != new:
             write_json(staged / "manifest.json", rename_run(read_json(staged / "manifest.json"), old, new))
-        there = self.root / "sweeps" / self.result.sweep
-        if _same_cells(there, staged):
-            return there
+        names = takewhile(lambda name: (self.root / "sweeps" / name).exists(), _numbered(self.result.sweep))
+        for there in (self.root / "sweeps" / name for name in names):
+            if _same_cells(there, staged):
+                return there
         sweep = Sweep.load(self._place(staged, self.result.sweep))
         write_html(sweep)
         for file, kind in (("grid.png", SHEET), ("scores.png", SCORES)):
             if (sweep.folder / file).is_file():
                 add_to_log(sweep, sweep.folder / file, kind)
         return sweep.folder
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """The name, and then the same with a number."""
+    return (name if number == 1 else with_ending(name, f"-{number}") for number in count(1))
 
 
 def _last_step(run: Run) -> int:
@@ -274,7 +281,8 @@ def rename_run(manifest: Mapping[str, Any], old: str, new: str) -> dict[str, Any
 
 def _same_cells(there: Path, staged: Path) -> bool:
     """Whether the desk has a sweep of the same cells, all of them drawn."""
-    if not (there / "manifest.json").is_file():
-        return False
-    mine, theirs = Sweep.load(there), Sweep.load(staged)
-    return [cell.key for cell in mine.everything] == [cell.key for cell in theirs.everything] and not mine.missing()
+    theirs = Sweep.load(staged)
+    with suppress(UserError):  # somebody else's folder, or a damaged sweep
+        mine = Sweep.load(there)
+        return [cell.key for cell in mine.everything] == [cell.key for cell in theirs.everything] and not mine.missing()
+    return False

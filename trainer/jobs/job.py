@@ -25,11 +25,15 @@ from ..common.schema import read_record
 from ..pictures.flatten import parse_colour
 from ..pictures.images import GROUND
 from ..stacks.lora_stack import read_strength
+from ..statements.plain_text import one_line
 from ..sweeps.prompt_sets import AS_WRITTEN
 from ..training.config import TrainConfig
 
 FORMAT = 1
+REMEDY = "Update the pack if a newer version wrote it, or pack it again."
 JOB, IMAGES, FILES, LORAS = "job.json", "images.json", "files", "loras"
+MOST_LETTERS = 1000
+"""Letters of what a job says of its base."""
 _FILE = re.compile(r"files/[0-9a-f]{64}/[^/]+")
 
 
@@ -52,6 +56,10 @@ class JobBase:
 
     def __post_init__(self) -> None:
         checked_name(self.name, "base")
+        for name in ("family", "fingerprint", "source"):
+            text = one_line(getattr(self, name))  # a terminal shows it
+            check(len(text) <= MOST_LETTERS, f"length of the base's {name}", len(text), f"at most {MOST_LETTERS}")
+            object.__setattr__(self, name, text)
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,7 @@ class Job:
     @classmethod
     def load(cls, path: Path) -> Job:
         """Raises UserError for a file that is not a job of this version."""
-        return read_record(path, cls, "is not a job")
+        return read_record(path, cls, "is not a job", REMEDY)
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,7 @@ class PackedImage:
         for name in filter(None, (self.file, self.mask)):
             if not _FILE.fullmatch(name):
                 raise UserError(f"image {name!r} is not in {FILES}/ of the job.")
+            checked_name(name.rpartition("/")[2], "image")  # a backslash leads elsewhere on Windows
         check(0 <= self.repeats <= 1_000_000, "repeats", self.repeats, "from 0 to 1000000")
         check(min(self.size) > 0, "size", self.size, "greater than 0")
         parse_colour(self.ground)

@@ -17,9 +17,10 @@ from ..datasets.dataset import Dataset, Sample, split_validation
 from ..lora.hashes import tensor_hash
 from ..records.zips import fold_name
 from ..stacks.stack import StackEntry
-from ..training.config import TrainConfig
+from ..training.config import AUTO_PRECISION, FULL, TrainConfig
 from ..training.preserving.beside import check_beside
 from ..training.preserving.regularisation import as_regularisation
+from ..training.runs import settle_full_precision
 from .job import FILES, FORMAT, IMAGES, JOB, BesideLora, Desk, Job, JobBase, PackedImage, PackedSets, SweepPlan
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors")
@@ -106,6 +107,13 @@ class JobRequest:
         records = {JOB: job.to_dict(), IMAGES: sets.to_dict()}
         write_zip(file, records, {**{name: path for path, name in names}, **loras}.items())
         return PackedJob(file, file.stat().st_size, job.images, job)
+
+
+def find_desk_precision(config: TrainConfig, chosen: str) -> str:
+    """`Desk.precision` of a desk that would train a LoRA on the base in the `chosen` precision."""
+    if config.precision != AUTO_PRECISION:
+        return ""
+    return settle_full_precision(chosen) if config.method == FULL else chosen
 
 
 def used_versions() -> dict[str, str]:

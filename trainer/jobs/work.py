@@ -17,6 +17,7 @@ from ..datasets.dataset import Dataset, Sample
 from ..lora.hashes import tensor_hash
 from ..records.zips import unpack
 from ..stacks.stack import StackEntry
+from ..sweeps.cells import Sweep
 from ..training.runs import Run, read_run, run_folders
 from .forms import CACHE, JOB_FORM, LOG, RUNS, SWEEPS
 from .job import IMAGES, JOB, Job, PackedImage, PackedSets
@@ -56,8 +57,18 @@ class Work:
         latest = max(folders, key=lambda folder: (folder / "run.json").stat().st_mtime_ns, default=None)
         return None if latest is None else read_run(latest)
 
+    def count_done(self) -> tuple[int, int]:
+        """How far the job came: the last step of which a LoRA is saved, and the number of cells that are drawn."""
+        run, cells = self.find_run(), 0
+        with suppress(UserError):  # not planned yet
+            cells = Sweep.load(self.sweep_folder).counts()["done"] if self.sweep_folder else 0
+        return max((step for step, _ in run.checkpoints()), default=0) if run else 0, cells
+
     def load_sets(self) -> JobSets:
         """The job's images. Raises UserError if they are not those that it was packed with."""
+        if not (self.folder / IMAGES).is_file():
+            raise UserError(f"{self.folder} holds no images to train on, as the folder of a finished result. Import "
+                            "its zip at the desk, or run the job's own zip.")
         packed = PackedSets.load(self.folder / IMAGES)
         given = (packed.train, packed.validation, packed.regularisation)
         sets = JobSets(*(None if images is None else self._dataset(images)  # type: ignore[arg-type]
@@ -125,6 +136,8 @@ def _unpacked(source: Path, temp: Path, folder: Path, tell: Callable[[str], None
     make_folder(temp)
     unpack(source, JOB_FORM, lambda name: place_of(temp, name))
     job = Job.load(temp / JOB)
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; give a folder with --work.")
     if folder.exists():
         there = Job.load(folder / JOB) if (folder / JOB).is_file() else None
         if there is None and any(folder.iterdir()):
@@ -133,6 +146,7 @@ def _unpacked(source: Path, temp: Path, folder: Path, tell: Callable[[str], None
             raise UserError(f"{folder} holds another job ({there.name}, {there.id}), not {job.name}, {job.id}. Give "
                             "another folder with --work.")
         if there is not None:
+            _check_not_behind(Work(folder, there), Work(temp, job), source)
             tell(f"going on in {folder}, which holds this job already")
             return Work(folder, there)
         with suppress(OSError):
@@ -141,6 +155,15 @@ def _unpacked(source: Path, temp: Path, folder: Path, tell: Callable[[str], None
         os.rename(temp, folder)
     sync_folder(folder.parent)
     return Work(folder, job)
+
+
+def _check_not_behind(here: Work, brought: Work, source: Path) -> None:
+    """Raises UserError if the zip of a result came further than the folder, which would train again what is in it."""
+    (step, cells), (later, more) = here.count_done(), brought.count_done()
+    if (later, more) > (step, cells):
+        raise UserError(f"{here.folder} holds this job at step {step} with {cells} cells, and {source.name} holds it "
+                        f"at step {later} with {more} cells. Give another folder with --work to go on from the zip, "
+                        "or run the folder itself.")
 
 
 

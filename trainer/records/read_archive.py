@@ -23,6 +23,7 @@ from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import locked
 from ..common.names import checked_name, with_ending
 from ..common.schema import read_record
+from ..statements.consent import find_warnings
 from ..training.runs import read_run
 from .archive import FORM, FORMAT, LEFT_OUT, MANIFEST, PROJECT, REMEDY, RUNS, Archive, find_picture
 from .moved import Move
@@ -37,6 +38,7 @@ class Imported:
         name: its name here.
         archived: its name in the archive.
         runs: the folders of its runs here.
+        warnings: what is open about the consent of a real person.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Imported:
     folder: Path
     files: int
     runs: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,9 @@ def import_project(root: Path, file: Path, name: str = "") -> Imported:
             move = _choose_names(root, stage, archive.project, wanted)
             _rename_inside(stage, names, move)
             _put_in_place(stage, move)
-    return Imported(move.project[1], archive.project, root / "bootstrap" / move.project[1], len(names),
-                    tuple(move.runs.values()))
+    folder = root / "bootstrap" / move.project[1]
+    return Imported(move.project[1], archive.project, folder, len(names), tuple(move.runs.values()),
+                    find_warnings(folder))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from ..common.errors import UserError
 from ..common.files import atomic_path, read_json
 from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES, open_image, pixel_hash
+from ..statements.consent import find_warnings
 from .archive import FORM, FORMAT, LEFT_OUT, MANIFEST, PROJECT, RUNS, Archive, find_picture
 from .moved import without_machine
 from .zips import MOST_BYTES, MOST_FILES, fold_name, is_safe, list_files
@@ -36,6 +37,7 @@ class Exported:
     Attributes:
         runs: the folders of the runs in it.
         left_out: name of a file, or of a run's folder, that is not in it → why.
+        warnings: what is open about the consent of a real person.
     """
 
     file: Path
@@ -43,6 +45,7 @@ class Exported:
     bytes: int
     runs: tuple[str, ...]
     left_out: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def export_project(root: Path, name: str, file: Path, state: bool = False,
             lines = [f"{name}: {reason}\n" for name, reason in writer.left_out.items()]
             archive.writestr(LEFT_OUT, "".join(lines).encode(errors="replace"), zipfile.ZIP_STORED)
         files = len(archive.namelist())
-    return Exported(file, files, file.stat().st_size, kept, writer.left_out)
+    return Exported(file, files, file.stat().st_size, kept, writer.left_out, find_warnings(folder))
 
 
 def _check_totals(parts: Sequence[_Part], name: str, file: Path) -> int:

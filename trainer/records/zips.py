@@ -136,15 +136,6 @@ def unpack(file: Path, form: ZipForm, place_of: Callable[[str], Path]) -> list[s
     return names
 
 
-def has_file(file: Path, name: str) -> bool:
-    """Whether a zip has a file of that name; False for what is not a zip."""
-    try:
-        with _Bounded(file) as opened, zipfile.ZipFile(opened) as archive:
-            return name in archive.NameToInfo
-    except (OSError, *_BROKEN):
-        return False
-
-
 class _Bounded(io.FileIO):
     """A file of which nobody reads more at once than MOST_DIRECTORY: what a zip says of its own size is not trusted."""
 
@@ -190,8 +181,8 @@ def _check_list(infos: list[zipfile.ZipInfo], form: ZipForm) -> Mapping[zipfile.
             continue
         kind, folded = form.find_kind(name), fold_name(name)
         if kind is None:
-            raise UserError(f"{form.holder} holds {name!r}, which does not belong to {form.owner}. Remove it from the "
-                            f"zip. {form.remedy}")
+            raise UserError(f"{form.holder} holds {name!r}, which does not belong to {form.owner}. Update the pack if "
+                            f"a newer version wrote the zip; otherwise remove it from there. {form.remedy}")
         if folded in seen:
             raise UserError(f"{form.holder} holds {name!r} twice, in letters that some file systems do not tell apart. "
                             f"{form.remedy}")

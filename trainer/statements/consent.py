@@ -55,7 +55,15 @@ def read_statement(project: Path) -> tuple[Statement, str]:
     try:
         return (read_record(path, Statement) if path.is_file() else Statement()), ""
     except UserError as error:
-        return Statement(), f"The answers about consent and rights are not used: {error}"
+        reason = str(error).replace(str(path), FILE)  # reports and zips are passed on, the folder is not
+        return Statement(), f"The answers about consent and rights are not used: {reason}"
+
+
+def find_warnings(project: Path) -> tuple[str, ...]:
+    """What is open about the consent of a real person whom the project in that folder shows, or why its answers cannot
+    be read."""
+    statement, problem = read_statement(project)
+    return tuple(filter(None, (*statement.warnings, problem)))
 
 
 def save_statement(project: Path, statement: Statement) -> tuple[Statement, str]:

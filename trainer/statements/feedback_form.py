@@ -35,7 +35,6 @@ GIVEN = ("release", "version", "weights")
 VIEWS = tuple(kind.ask or name for axis in ("view", "framing") for name, kind in AXES[axis].kinds.items())
 """What the form asks about one by one where a person or a character is shown."""
 _HEAD = re.compile(r"\s*\[\s*([a-z]+)\s*\](.*)", re.IGNORECASE)
-_VIEW = re.compile(r"\s*([^:]+?)\s*:(.*)")
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -161,7 +160,7 @@ def _read_lines(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _read_answer(lines: Sequence[tuple[str, str]]) -> Answer:
-    texts = {name: printable("\n".join(line.replace("\t", " ").rstrip() for field, line in lines if field == name))
+    texts = {name: printable("\n".join(line.rstrip() for field, line in lines if field == name))
              for name in FIELDS if name != "views"}
     views, rest = _read_views([line for name, line in lines if name == "views"])
     texts["comments"] = "\n".join(filter(None, (texts["comments"], rest)))
@@ -179,9 +178,9 @@ def _read_views(lines: Sequence[str]) -> tuple[dict[str, str], str]:
     found: dict[str, list[str]] = {}
     names, view = {name.casefold(): name for name in VIEWS}, ""
     for line in lines:
-        parts = _VIEW.fullmatch(line)
-        if parts and (known := names.get(one_line(parts[1]).casefold())):
-            view, line = known, parts[2]
+        named, colon, said = line.partition(":")
+        if colon and (known := names.get(one_line(named).casefold())):
+            view, line = known, said
         found.setdefault(view, []).append(one_line(line))
     texts = {name: "\n".join(filter(None, told)) for name, told in found.items()}
     rest = texts.pop("", "")

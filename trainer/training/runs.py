@@ -360,7 +360,12 @@ def settle_precision(config: TrainConfig, backbone: Backbone,
 def full_precision(backbone: Backbone) -> str:
     """Precision in which a network's own weights are trained: bf16, or fp32 where the device has none or the base is
     in fp32 on the CPU."""
-    return {"bf16": "bf16"}.get(choose_precision(backbone), "fp32")
+    return settle_full_precision(choose_precision(backbone))
+
+
+def settle_full_precision(chosen: str) -> str:
+    """The same, where a LoRA on the base would be trained in the `chosen` precision."""
+    return {"bf16": "bf16"}.get(chosen, "fp32")
 
 
 def find_run(root: Path, name: str, key: str) -> Run | None:

@@ -282,13 +282,14 @@ export class ProjectPanel extends Panel {
 }
 
 /** What an import has brought, and how to go on with it. */
-export function importedLine({ name, archived, picture }) {
+export function importedLine({ name, archived, picture, warnings = [] }) {
   const came = name === archived ? word("Imported as {name}.")
     : word("Imported as {name}, because a project or run is already called {archived}.");
   const next = picture
     ? word("To go on with it, set name, trigger and tags to its own; load its image, output/{picture}.")
     : word("To go on with it, set name, trigger and tags to its own.");
-  return [came, next].map((sentence) => t(sentence, { name, archived, picture })).join(" ");
+  const told = [came, next].map((sentence) => t(sentence, { name, archived, picture }));
+  return [...told, ...warnings.map((warning) => `⚠ ${warning}`)].join(" ");
 }
 
 const queueIsEmpty = (told) => told?.exec_info?.queue_remaining === 0;

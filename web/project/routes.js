@@ -17,7 +17,7 @@ export const archiveAddress = (name) => address("archive", { name });
 /**
  * Read a project from a zip.
  * @param {File} file
- * @returns {Promise<{name: string, archived: string, picture: string}>}
+ * @returns {Promise<{name: string, archived: string, picture: string, warnings: string[]}>}
  */
 export const sendArchive = (file) => postFile("/lora_bootstrap/project/archive", { file: file.name }, file);
 

@@ -1,5 +1,6 @@
 """A character's file says what is asked for; a mistake in it is reported with its file and line."""
 
+import hashlib
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from lora_bootstrap.trainer.cast.character import GATES, Character, read_cast, read_character
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.statements.consent import Statement
+from lora_bootstrap.trainer.statements.rights import Rights
 
 from ...helpers.cast import write_character
 
@@ -84,6 +87,22 @@ def test_the_key_is_of_all_that_decides_the_results_but_not_of_the_price_or_the_
     path = write_character(other, "zqx")
     (other / "zqx.png").write_bytes((other / "zqx.png").read_bytes() + b" ")
     assert read_character(path).key != key
+
+
+def test_answers_about_consent_are_of_the_character_and_only_stated_ones_of_its_key(tmp_path):
+    plain = read_character(write_character(tmp_path, "zqx"))
+    stated = read_character(write_character(tmp_path, "zqx", more=(
+        '[rights]\nperson = "real"\nconsent_by = "Jo"\nconsent_uses = ["training"]\nlicence = "mit"\n')))
+    rights = Rights(person="real", consent_by="Jo", consent_uses=("training",))
+    assert stated.statement == Statement(rights, "mit") and plain.statement == Statement()
+    assert Character.from_dict(json.loads(json.dumps(stated.to_dict()))) == stated
+    asked = {**plain.to_dict(), "price": None, "file": ""}
+    digest = hashlib.sha256((tmp_path / "zqx.png").read_bytes()).hexdigest()
+    asked = {**asked, "project": {**asked["project"], "picture": digest}}
+    del asked["statement"]  # as in earlier versions, which knew of none
+    assert plain.key == hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24] != stated.key
+    with pytest.raises(UserError, match=r"zqx.toml, line \d+: unknown setting in rights 'licens'"):
+        read_character(write_character(tmp_path, "zqx", more='[rights]\nlicens = "mit"\n'))
 
 
 def test_the_gates_are_those_of_the_scores():

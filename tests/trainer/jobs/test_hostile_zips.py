@@ -4,11 +4,13 @@ import json
 import os
 import stat
 import zipfile
+from dataclasses import replace
 
 import pytest
 
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json, write_json
+from lora_bootstrap.trainer.jobs.forms import Result
 from lora_bootstrap.trainer.jobs.import_result import import_result
 from lora_bootstrap.trainer.jobs.job import Job, PackedSets
 from lora_bootstrap.trainer.jobs.result import pack_result
@@ -39,12 +41,12 @@ HOSTILE = {
     "a path that leads out": ({f"files/{'0' * 64}/../../../x.png": b"x"}, "not a name that every machine"),
     "an absolute path": ({"/files/x.png": b"x"}, "not a name that every machine"),
     "a hidden file": ({"sweeps/tiny-checkpoints/.x.png": b"x"}, "not a name that every machine"),
-    "a program": ({"setup.py": b"import os"}, "does not belong to a"),
+    "a program": ({"setup.py": b"import os"}, "does not belong to a .*Update the pack if a newer version"),
     "a page": ({"sweeps/tiny-checkpoints/grid.html": b"<script>"}, "does not belong to a"),
     "a pickle": ({"runs/tiny/tiny.safetensors": PICKLE}, "not a complete safetensors file"),
     "a pickle among what was computed": ({f"cache/{'0' * 64}.safetensors": PICKLE}, "not a complete safetensors file"),
     "a text that unpacks to a thousand times its size": ({"log.txt": b"0" * (3 * 2**20)}, "unpacks to more"),
-    "settings that nobody has": ({"job.json": {"config": {"stepz": 1}}}, "stepz"),
+    "settings that nobody has": ({"job.json": {"config": {"stepz": 1}}}, "stepz.*Update the pack"),
     "a job of a later version": ({"job.json": {"format": 2}}, "has format 2"),
     "a base whose name is a path": ({"job.json": {"base": {"name": "../x", "family": "sd15", "fingerprint": "0"}}},
                                     "base '../x' cannot be"),
@@ -62,6 +64,7 @@ OF_RESULTS = {
     "the result of another job": ({"result.json": {"job": "0" * 16}}, "of different jobs"),
     "a result of a later version": ({"result.json": {"format": 2}}, "has format 2"),
     "a sweep that cannot be read": ({"sweeps/tiny-checkpoints/manifest.json": b"[]"}, "is not a sweep"),
+    "no job": ({"job.json": None}, "holds no job.json"),
     "no result": ({"result.json": None}, "holds no result.json"),
 }
 
@@ -126,10 +129,11 @@ def test_counts_and_sizes_have_an_end(job, result, tmp_path, monkeypatch):
 def test_an_image_outside_of_the_jobs_files_is_not_read(job, tmp_path):
     folder = open_work(job, tmp_path / "work").folder
     listed = read_json(folder / "images.json")
-    for name in ("/etc/hostname", "files/../job.json", f"files/{'0' * 64}/../../job.json"):
+    for name in ("/etc/hostname", "files/../job.json", f"files/{'0' * 64}/../../job.json", f"files/{'0' * 64}/..",
+                 f"files/{'0' * 64}/..\\..\\photo.png"):
         listed["train"][0]["file"] = name
         write_json(folder / "images.json", listed)
-        with pytest.raises(UserError, match="is not in files/ of the job"):
+        with pytest.raises(UserError, match="is not in files/ of the job|image .* cannot be"):
             PackedSets.load(folder / "images.json")
 
 
@@ -144,6 +148,13 @@ def test_what_is_not_of_a_result_stays_out_of_it(tiny_backbone, job, tmp_path):
     names = zipfile.ZipFile(done.file).namelist()
     assert not [name for name in names if "link" in name or "0000000000000000" in name]
     assert not Sweep.load(import_result(tmp_path / "desk", done.file).sweep).missing()
+
+
+def test_what_a_strangers_job_and_result_say_is_shown_as_one_plain_line(job):
+    first = Job.load(open_work(job, job.with_name("plain")).folder / "job.json")
+    base = replace(first.base, source="a page\n\x1b[2J")
+    assert base.source == "a page [2J"
+    assert Result(format=1, job=first.id, finished=False, step=1, steps=2, missing="\x1b[2J all\n").missing == "[2J all"
 
 
 def test_equal_jobs_have_equal_ids_whatever_packed_them(job, tmp_path):

@@ -16,12 +16,13 @@ from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.datasets.dataset import Sample, load_folder
 from lora_bootstrap.trainer.jobs.import_result import desk_key, import_result
 from lora_bootstrap.trainer.jobs.job import Desk, Job
-from lora_bootstrap.trainer.jobs.pack import JobSets
+from lora_bootstrap.trainer.jobs.pack import JobSets, find_desk_precision
 from lora_bootstrap.trainer.jobs.result import pack_result
 from lora_bootstrap.trainer.jobs.run import JobEnded, run_job
 from lora_bootstrap.trainer.jobs.work import open_work
 from lora_bootstrap.trainer.stacks.stack import StackEntry
 from lora_bootstrap.trainer.sweeps.cells import Sweep
+from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import Finished, StepDone
 from lora_bootstrap.trainer.training.loop import train
 from lora_bootstrap.trainer.training.runs import read_run
@@ -96,6 +97,8 @@ def test_a_folder_of_another_job_is_left_as_it_is(tiny_backbone, shared, tmp_pat
     (tmp_path / "full" / "mine.txt").touch()
     with pytest.raises(UserError, match="is not empty, and holds no job"):
         open_work(other, tmp_path / "full")
+    with pytest.raises(UserError, match="mine.txt is a file; give a folder"):
+        open_work(other, tmp_path / "full" / "mine.txt")
     assert Job.load(there.folder / "job.json") == there.job
 
 
@@ -131,6 +134,10 @@ def test_a_stopped_job_goes_on_from_its_result_on_another_machine_to_the_same_bi
     assert isinstance(ended, JobEnded) and ended.stopped
     part = pack_result(work, tmp_path / "part.zip")
     assert not part.finished and "3 of 6 steps" in part.missing
+    behind = open_work(job, tmp_path / "behind").folder
+    with pytest.raises(UserError, match="at step 0 with 0 cells, and part.zip holds it at step 3 with 0 cells"):
+        open_work(part.file, behind)
+    assert open_work(job, work.folder).count_done() == (3, 0), "the job's own zip goes on in its folder"
     computed = {path.name for path in work.cache.glob("*.safetensors")}
     shutil.rmtree(work.folder)
     second = open_work(part.file, tmp_path / "second")
@@ -207,13 +214,14 @@ def test_an_unfinished_run_of_another_kind_of_base_is_listed_under_its_own_key(t
 def test_a_taken_name_gets_a_number_and_the_sweep_follows_it(tiny_backbone, shared, finished, tmp_path):
     train_run(tiny_backbone, shared, tmp_path / "loras", short_config(steps=2))
     (tmp_path / "sweeps" / SWEEP.name).mkdir(parents=True)
+    (tmp_path / "sweeps" / SWEEP.name / "manifest.json").write_text("{", "utf-8")  # damaged, and not ours to mend
     done = import_result(tmp_path, finished[1])
     assert (done.run.name, done.sweep.name) == ("tiny-2", f"{SWEEP.name}-2")
     facts = [choice.facts for choice in Sweep.load(done.sweep).choices("checkpoint")]
     assert [fact["lora"] for fact in facts] == ["tiny-2/tiny-step000003.safetensors", "tiny-2/tiny.safetensors"]
     assert not Sweep.load(done.sweep).missing()
     again = import_result(tmp_path, finished[1])
-    assert again.run == done.run and "is here already" in again.text()
+    assert (again.run, again.sweep) == (done.run, done.sweep) and "is here already" in again.text()
 
 
 def test_a_run_that_was_stopped_here_is_not_hidden_behind_the_imported_one(tiny_backbone, shared, finished, tmp_path):
@@ -236,6 +244,18 @@ def test_a_bare_lora_is_imported_under_a_free_name(finished, tmp_path):
         other = tmp_path / "another.safetensors"
         other.write_bytes(b"another")
         import_result(tmp_path, other)
+
+
+def test_a_finished_result_says_that_nothing_is_left_to_train(finished, tmp_path):
+    with pytest.raises(UserError, match="holds no images to train on, as the folder of a finished result"):
+        open_work(finished[1], tmp_path / "again").load_sets()
+
+
+@pytest.mark.parametrize(("settings", "chosen", "found"), [
+    ({}, "fp16", "fp16"), ({"method": "full"}, "fp16", "fp32"), ({"method": "full"}, "bf16", "bf16"),
+    ({"precision": "fp32"}, "bf16", "")])
+def test_the_desks_precision_is_the_one_in_which_it_would_train(settings, chosen, found):
+    assert find_desk_precision(TrainConfig(**settings), chosen) == found
 
 
 def test_a_result_says_what_trained_it(finished):

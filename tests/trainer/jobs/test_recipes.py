@@ -30,7 +30,8 @@ def parse(command):
 
 def commands_of(text):
     """The commands in a text; the mere name of one, as sentences have it, is not among them."""
-    found = (match[1].strip() for line in text.splitlines() for match in COMMAND.finditer(line))
+    found = (match[1].strip() for line in text.replace("\\\n", " ").splitlines()
+             for match in COMMAND.finditer(line))
     return [command for command in found if " " in command]
 
 

@@ -17,6 +17,7 @@ from lora_bootstrap.trainer.release.settings import ReleaseSettings
 from lora_bootstrap.trainer.statements.consent import Statement, read_statement, save_statement
 from lora_bootstrap.trainer.statements.rights import MOST_LETTERS, Rights
 
+from ...helpers.command_line import run
 from ...helpers.trained_run import write_trained
 from ...helpers.written_project import write_project
 
@@ -106,9 +107,26 @@ def test_the_statement_travels_with_the_project_and_a_forged_one_is_refused(tmp_
     write_trained_project(tmp_path / "here")
     file = export_project(tmp_path / "here", "jo", tmp_path / "jo.zip").file
     done = import_project(tmp_path / "there", file)
-    assert read_statement(done.folder) == (JO, "")
+    assert read_statement(done.folder) == (JO, "") and done.warnings == ()
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(tmp_path / "forged.zip", "w") as target:
         for name in source.namelist():
             target.writestr(name, b'{"rights": []}' if name == "project/rights.json" else source.read(name))
     with pytest.raises(UserError, match=r"rights\.json"):
         import_project(tmp_path / "there", tmp_path / "forged.zip")
+
+
+def test_what_is_open_about_consent_is_said_where_a_project_or_its_images_leave_and_where_they_arrive(tmp_path, capsys):
+    folder, trained = write_trained_project(tmp_path / "here", Statement(Rights(person="real")))
+    words = "This project shows a real person, and consent is not stated."
+    assert run("project", "export", "jo", tmp_path / "jo.zip", "--output", tmp_path / "here") == 0
+    assert f"⚠ {words}" in capsys.readouterr().out
+    assert run("project", "import", tmp_path / "jo.zip", "--output", tmp_path / "there") == 0
+    assert f"⚠ {words}" in capsys.readouterr().out
+    for packed in (folder, trained.folder):
+        assert run("dataset-zip", packed, tmp_path / "images.zip", "--output", tmp_path / "here") == 0
+        assert f"⚠ {words}" in capsys.readouterr().out
+        assert words in zipfile.ZipFile(tmp_path / "images.zip").read("settings.md").decode()
+    (folder / "rights.json").write_text("{")
+    assert run("dataset-zip", folder, tmp_path / "images.zip") == 0
+    told = zipfile.ZipFile(tmp_path / "images.zip").read("settings.md").decode()
+    assert "The answers about consent and rights are not used: rights.json" in told and str(tmp_path) not in told

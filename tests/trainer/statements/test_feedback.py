@@ -59,6 +59,13 @@ def test_half_a_form_and_lines_that_no_field_asks_for_are_read_as_far_as_they_go
     assert answer.comments == "all fine[31m\nfrom the moon: odd"
 
 
+def test_a_form_of_blanks_alone_costs_no_time_and_foreign_spaces_part_words():
+    blank = " " * 100_000
+    answer, = read_forms(f"[release]\nakane\n[views]\n{blank}x\nfront view{blank}: tr\u00e8s\u00a0bon\n"
+                         "[worked]\n\u9aea\u3000\u8033")
+    assert (answer.views, answer.comments, answer.worked) == ({"front view": "tr\u00e8s bon"}, "x", "\u9aea \u8033")
+
+
 def test_several_forms_in_one_text_are_several_answers():
     both = read_forms(fill(**ANSWERS) + "\n" + fill(tester="Kim"))
     assert [answer.title for answer in both] == ["akane 1.0, by Jo", "akane 1.0, by Kim"]

@@ -131,6 +131,7 @@ test("an import says under which name the project is here, and why", async () =>
   assert.match(importedLine({ ...told, name: "zqx-2" }),
     /^Imported as zqx-2, because a project or run is already called zqx\. .*load its image, output\/bootstrap\/zqx-2\/picture\.png\.$/);
   assert.match(importedLine({ ...told, name: "zqx", picture: "" }), /^Imported as zqx\. .*to its own\.$/);
+  assert.match(importedLine({ ...told, name: "zqx", warnings: ["Consent is open."] }), /\. ⚠ Consent is open\.$/);
 });
 
 test("a candidate goes into a new node where the one that is there is switched off", async () => {

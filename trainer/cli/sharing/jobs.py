@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -60,7 +61,7 @@ def _run(work: Any, options: argparse.Namespace, console: Console) -> None:
     warning = compare_base(job, base, options.any_base)
     beside = work.find_beside(options.beside)
     with ExitStack() as stack:
-        log = stack.enter_context(open(work.log, "a", encoding="utf-8", errors="replace"))
+        log = stack.enter_context(_Log(work))
         for line in filter(None, (f"job {job.name} ({job.id}) in {work.folder.name}", warning)):
             console.say(line)
             log.write(f"{line}\n")
@@ -68,6 +69,19 @@ def _run(work: Any, options: argparse.Namespace, console: Console) -> None:
         stack.enter_context(_ended_softly())
         console.follow(run_job(work, backbone, beside, options.likeness, console.asked_to_stop),
                        ProgressBar(log, terminal=False))
+
+
+class _Log(io.TextIOWrapper):
+    """The log of a job, without folders of this machine, because it goes into the result."""
+
+    def __init__(self, work: Any) -> None:
+        super().__init__(open(work.log, "ab"), encoding="utf-8", errors="replace")  # noqa: SIM115 (closed with it)
+        self._folder = work.folder
+
+    def write(self, text: str) -> int:
+        from ...release.texts import without_folders
+
+        return super().write(str(without_folders(text.replace(str(self._folder), self._folder.name))))
 
 
 @contextmanager
@@ -88,6 +102,8 @@ def _pack(work: Any, out: Path, console: Console) -> dict[str, Any]:
     console.say(f"\nresult {done.file}: {done.bytes / 2**20:.1f} MB"
                 + (f"; missing: {done.missing}. lora-bootstrap run {done.file.name} goes on with it." if done.missing
                    else ", finished. At the desk: lora-bootstrap import-result, or Import Result."))
+    if done.left_out:
+        console.say(f"left out, as a result has no place for them: {', '.join(done.left_out)}")
     return {"result": done.file, "finished": done.finished, "missing": done.missing, "bytes": done.bytes,
             "left_out": done.left_out}
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...backends.given_base import SANDBOX
 from ...common.errors import UserError
+from ...common.names import with_ending
+from ...common.schema import convert
 from ...datasets.given_folder import find_given_folder
 from ...sweeps.prompt_sets import FROM_CAPTIONS
 from ..terminal.cells import add_cell_options, add_checkpoints_option
@@ -66,8 +69,7 @@ def handle_pack(options: argparse.Namespace, console: Console) -> dict[str, Any]
     from ...jobs.bases import check_trainable
     from ...jobs.costs import count_costs, describe_costs
     from ...jobs.job import Desk, JobBase
-    from ...jobs.pack import JobRequest, JobSets
-    from ...training.config import AUTO_PRECISION
+    from ...jobs.pack import JobRequest, JobSets, find_desk_precision
 
     family, precision = base_family(options.base), options.base_precision
     check_trainable(family.name, family.title)
@@ -79,10 +81,12 @@ def handle_pack(options: argparse.Namespace, console: Console) -> dict[str, Any]
     sets = JobSets(dataset, None, regularisation)
     config = _config(options, console, family, sets)
     fingerprint = base_fingerprint(options.base, precision)
-    auto = config.precision == AUTO_PRECISION
+    beside = read_beside(options)
+    for note in _list_differences(options.source, sets, config, beside):
+        console.say(f"note: {note}")
     request = JobRequest(
         config, sets, JobBase(Path(options.base).name, family.name, fingerprint, precision, options.base_source),
-        Desk(fingerprint, family.name, base_precision(options.base) if auto else ""), read_beside(options),
+        Desk(fingerprint, family.name, find_desk_precision(config, base_precision(options.base))), beside,
         options.beside_inside, _sweep_plan(options, config.name))
     done = request.write(options.out or Path(f"{config.name}-job.zip"))
     costs = count_costs(options.base, config)
@@ -108,12 +112,30 @@ def _config(options: argparse.Namespace, console: Console, family: Any, sets: An
                                 regularisation=sets.regularisation)
         console.say(planned.length)
         return planned.config
-    run = read_run(options.source)
-    config = run.config.replace(**{**parse_settings(options.set), **({"name": options.name} if options.name else {})})
-    if run.lineage.get("dataset") not in (None, sets.fingerprints(config)["dataset"]):
-        console.say(f"note: the images in {options.dataset} are not those that {run.name} was trained on, or their "
-                    "captions have changed since, so this is another training.")
-    return config
+    own = {"name": options.name} if options.name else {}
+    return read_run(options.source).config.replace(**{**parse_settings(options.set), **own})
+
+
+def _list_differences(source: Path, sets: Any, config: Any, beside: Sequence[Any]) -> Iterator[str]:
+    """What the run that is packed was given otherwise, so that the job is another training; nothing for other
+    sources."""
+    from ...training.preserving.beside import beside_key, check_beside
+    from ...training.runs import read_run
+
+    if not (source / "run.json").is_file():
+        return
+    run, packed = read_run(source), sets.fingerprints(config)
+    if run.lineage.get("dataset") not in (None, packed["dataset"]):
+        yield (f"the images are not those that {run.name} was trained on, or their captions have changed since, so "
+               "this is another training.")
+    if run.lineage.get("regularisation", "") != packed["regularisation"]:
+        yield (f"the regularisation images are not those of {run.name}, so this is another training. Give their folder "
+               "with --regularisation FOLDER.")
+    recorded = [[lora["tensors"], lora["strength"]] for lora in convert(
+        run.lineage.get("beside", []), list[dict[str, Any]], "beside") if {"tensors", "strength"} <= lora.keys()]
+    if recorded != beside_key(check_beside(beside, config)):
+        yield (f"the LoRAs beside the training are not those of {run.name}, so this is another training. Give each "
+               "with --beside FILE:STRENGTH.")
 
 
 def _sweep_plan(options: argparse.Namespace, name: str) -> Any:
@@ -124,7 +146,7 @@ def _sweep_plan(options: argparse.Namespace, name: str) -> Any:
     if not options.prompt and options.prompt_set != FROM_CAPTIONS:
         return None
     return SweepPlan(
-        name=f"{name}-checkpoints", checkpoints=options.checkpoints, strengths=tuple(options.strengths),
+        name=with_ending(name, "-checkpoints"), checkpoints=options.checkpoints, strengths=tuple(options.strengths),
         prompts=tuple(options.prompt), prompt_set=options.prompt_set,
         seeds=parse_seeds(options.seeds or str(options.seed)), without=options.without, width=options.width,
         height=options.height, steps=options.sample_steps, cfg=options.cfg, scored=not options.no_scores)

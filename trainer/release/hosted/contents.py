@@ -16,6 +16,7 @@ from ...datasets.dataset import GROUND, Dataset, Sample, load_folder
 from ...datasets.recorded import RecordedImage, read_images
 from ...lora.layers import read_header
 from ...models.families import FAMILIES, Family
+from ...statements.consent import find_warnings
 from ...training.config import TrainConfig
 from ...training.runs import Run, latest_checkpoint, read_run
 from ..origin import find_project, list_images
@@ -31,6 +32,7 @@ class Contents:
         trained: steps of the run so far, if it was stopped before its last; 0 for others.
         family: of the run's base; None if that is not known.
         notes: what is left out or not found.
+        warnings: what is open about the consent of a real person whom the project shows.
     """
 
     samples: tuple[Sample, ...]
@@ -39,6 +41,7 @@ class Contents:
     trained: int = 0
     family: Family | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def open_contents(path: Path, *, dataset: Path | None = None, projects: Path | None = None, trigger: str = "",
@@ -85,9 +88,11 @@ def _of_project(project: Project) -> Contents:
     for number in range(project.depth, 0, -1):
         with suppress(UserError):  # no dataset yet
             images = for_character(load_folder(project.round(number).dataset_folder), project)
-            return Contents(images.samples, project.config.trigger, notes=images.notes)
+            return Contents(images.samples, project.config.trigger, notes=images.notes,
+                            warnings=find_warnings(project.folder))
     crops = project.crops()
-    return Contents(crops.samples, project.config.trigger, notes=(*crops.notes, "The project has its crops only."))
+    return Contents(crops.samples, project.config.trigger, notes=(*crops.notes, "The project has its crops only."),
+                    warnings=find_warnings(project.folder))
 
 
 def _of_run(run: Run, dataset: Path | None, projects: Path | None, background: str) -> Contents:
@@ -96,13 +101,15 @@ def _of_run(run: Run, dataset: Path | None, projects: Path | None, background: s
         raise UserError(f"run {run.name!r} did not record its images, as those of earlier versions. Give the folder of "
                         "its images in place of the run.")
     wanted = [image for image in recorded if not image.validation and not image.regularisation]
-    samples = list(_match(wanted, _images_of(run, dataset, projects, background)))
+    project = find_project(run, projects)
+    samples = list(_match(wanted, _list_images(project, dataset, background)))
     if not samples:
         raise UserError(f"no image of run {run.name!r} was found. Give the folder that it was trained on: "
                         "--dataset FOLDER.")
     trained = run.step if 0 < run.step < run.config.steps else 0
     return Contents(tuple(samples), run.config.data.trigger, run.config, trained, _family_of(run),
-                    tuple(_missing(recorded, len(wanted), len(samples))))
+                    tuple(_missing(recorded, len(wanted), len(samples))),
+                    () if project is None else find_warnings(project.folder))
 
 
 def _missing(recorded: Sequence[RecordedImage], wanted: int, found: int) -> Iterator[str]:
@@ -115,11 +122,10 @@ def _missing(recorded: Sequence[RecordedImage], wanted: int, found: int) -> Iter
         yield f"{_NO_PLACE}: {count_noun(others, 'regularisation image')}."
 
 
-def _images_of(run: Run, dataset: Path | None, projects: Path | None, background: str) -> Iterable[Sample]:
+def _list_images(project: Project | None, dataset: Path | None, background: str) -> Iterable[Sample]:
     if dataset is not None:
         images: Dataset = load_folder(dataset, background=background)
         return images
-    project = find_project(run, projects)
     return () if project is None else list_images(project)
 
 

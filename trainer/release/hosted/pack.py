@@ -33,7 +33,7 @@ class Packed:
     """A written zip.
 
     Attributes:
-        notes: what is left out, not found, or not as it was trained.
+        notes: what is open about consent, left out, not found, or not as it was trained.
     """
 
     file: Path
@@ -67,7 +67,9 @@ def write_dataset_zip(file: Path, contents: Contents, layout: str = FLAT, form: 
         archive.writestr(new_entry("settings.md"), write_settings(contents, names))
         toml = write_toml(contents, {folder.rstrip("/"): count for folder, count in repeats.items()})
         archive.writestr(new_entry("dataset_config.toml"), toml)
-    return Packed(file, len(stems), file.stat().st_size, (*contents.notes, *_say_repeats(contents.samples, layout)))
+    warnings = (f"⚠ {line}" for line in contents.warnings)
+    return Packed(file, len(stems), file.stat().st_size,
+                  (*warnings, *contents.notes, *_say_repeats(contents.samples, layout)))
 
 
 def _folders(contents: Contents, layout: str) -> Sequence[str]:

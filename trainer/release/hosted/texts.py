@@ -61,7 +61,7 @@ def write_settings(contents: Contents, files: Sequence[str]) -> str:
     else:
         rows.append(("training", "no run is part of this zip, so there are no settings to repeat"))
     return "\n".join([
-        "# Images and captions to train a LoRA on", "",
+        "# Images and captions to train a LoRA on", "", *(f"⚠ {escaped(line)}\n" for line in contents.warnings),
         "Each image has its caption in the .txt file of the same name. If there is a trigger, the captions begin with "
         "it. The images are cropped as they are trained on, and keep their size.", "",
         *table(("setting", "value"), rows), ""])
