@@ -74,7 +74,7 @@ def test_a_training_goes_away_and_train_lora_finds_it_when_it_is_back(adapter, h
 
 def test_a_job_without_prompts_has_no_sweep_and_a_lora_is_imported_alone(adapter, host, tmp_path):
     file, report = export(prompts="# none", name="plain")
-    assert read_job(file, tmp_path).sweep is None and "no sweep, as there is no prompt" in report
+    assert read_job(file, tmp_path).sweep is None and "no sweep, as no prompt was given" in report
     lora = next((run_to_end(adapter.backbone, result_file("output/jobs/plain-job.zip"), tmp_path / "work").loras
                  / "plain").glob("*.safetensors"))
     shutil.copy(lora, host.input / "theirs.safetensors")

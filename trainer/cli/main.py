@@ -78,13 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options.check(options)
         check_options(options.verb, options)
-    except UserError as error:
-        console.complain(error)
-        return 2
-    try:
         result = options.handler(options, console)
-    except UserError as error:
-        print(f"lora-bootstrap: {error}", file=sys.stderr)  # any process of several may have an error of its own
+    except UserError as error:  # printed by each process: a launcher ends the others when the first one has failed
+        print(f"lora-bootstrap: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         console.complain("interrupted. All results so far are saved.")

@@ -37,7 +37,8 @@ DIVERGED = Case("diverged", {"data.batch_size": 2, "optimizer.learning_rate": 1e
 KILLED = Case("killed", MASKED.settings, killed=2)
 ALL = {**{case.root: case for case in CASES.values()}, "stopped": STOPPED, "resumed": RESUMED, "begun": BEGUN,
        "short": SHORT, "broken": BROKEN, "diverged": DIVERGED, "killed": KILLED}
-LIMIT = 1e-5
+LIMIT, IN_FILES = 1e-5, 1e-4
+"""Largest difference of a loss, and of a weight: Adam magnifies rounding where a gradient is near zero."""
 SOON = 60  # seconds, on a busy machine; a process that does not answer is waited for an hour
 
 
@@ -99,7 +100,7 @@ def test_two_processes_train_as_one_does(name, together, alone, folder):
     assert first.error == second.error == one.error == ""
     assert first.steps == second.steps, "both know the figures of the whole step"
     assert_same_steps(one.steps, first.steps)
-    assert distance(folder, case.root, f"one/{case.root}") < LIMIT
+    assert distance(folder, case.root, f"one/{case.root}") < IN_FILES
 
 
 def test_processes_that_share_no_batch_end_with_the_bits_of_one(together, alone, folder):
@@ -118,7 +119,7 @@ def test_all_stop_at_the_step_after_which_one_was_asked_to_and_resume_with_the_s
 
 def test_two_processes_go_on_with_what_one_began(together, alone, folder):
     assert_same_steps(alone(MASKED).steps[3:], together["begun"][0].steps)
-    assert distance(folder, "begun", "one/masked") < LIMIT
+    assert distance(folder, "begun", "one/masked") < IN_FILES
 
 
 def test_only_the_first_process_encodes_images_and_writes_files(together, folder):
@@ -159,4 +160,4 @@ def test_a_killed_process_ends_the_other_and_one_goes_on_with_the_run(together, 
     assert first.seconds < SOON
     rest = run_case(Case("killed", MASKED.settings), tiny_backbone, folder)
     assert_same_steps(alone(MASKED).steps[2:], rest.steps)
-    assert distance(folder, "killed", "one/masked") < LIMIT
+    assert distance(folder, "killed", "one/masked") < IN_FILES
