@@ -83,12 +83,12 @@ def test_a_users_mistake_is_one_line_and_exit_code_two(tiny, tmp_path, dataset, 
 REFUSED = "finetune runs in one process, but a launcher started 2; only train can be shared."
 
 
-@pytest.mark.parametrize(("rank", "lines"), [(0, 1), (1, 0)])
-def test_the_first_process_of_a_launcher_says_why_a_command_cannot_be_shared(rank, lines, capsys, monkeypatch):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_process_of_a_launcher_prints_why_a_command_cannot_be_shared(rank, capsys, monkeypatch):
     for name, value in {"WORLD_SIZE": 2, "RANK": rank, "LOCAL_RANK": rank}.items():
         monkeypatch.setenv(name, str(value))
     assert run("finetune", "--dataset", ".") == 2
-    assert capsys.readouterr().err.count(REFUSED) == lines
+    assert capsys.readouterr().err.count(REFUSED) == 1, "the launcher ends the others when the first one has failed"
 
 
 def test_the_package_is_a_module_that_accelerate_launches():
