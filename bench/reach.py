@@ -26,7 +26,7 @@ from .report import write_result
 
 WORKERS, PLANNED = 2, 1000
 PRICES = {"RTX 4090": 0.69, "A100 80 GB": 1.64, "H100": 2.99}
-"""Of an hour, as given on the command line: examples, not quotations."""
+"""Prices of an hour, as given on the command line. They are examples, not quotations."""
 NOTE = """
 *seconds* is from the start of a process to its end, so with the start of Ray and of the workers and with the loading of
 the base. *longest* and *mean project* are the largest tasks; the others are a sweep's cells and its scores.

@@ -30,7 +30,7 @@ KINDS = (PROJECT, CELLS, SCORE)
 @dataclass
 class CharacterRecord:
     """Attributes:
-        key: `Character.key`, as of which the rest is.
+        key: `Character.key` of the settings that the rest was made with.
         project, score: what these tasks returned; None until they are finished.
         seconds: of workers by kind of task, with those of attempts that failed: what was paid for.
         lost: how many workers ended in the middle of a task.

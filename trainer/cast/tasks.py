@@ -45,7 +45,7 @@ TITLES = {PROJECT: "project", CELLS: "cells of its sweep", SCORE: "scores"}
 
 @dataclass(frozen=True)
 class Job:
-    """One task: of which character, and for CELLS, share `number` of `count`, from 0."""
+    """One task for a character. CELLS draws share `number`, from 0, of `count` shares."""
 
     character: Character
     kind: str

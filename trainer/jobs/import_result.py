@@ -263,7 +263,7 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def _last_step(run: Run) -> int:
-    """The last step of which there is a LoRA file."""
+    """The last step that has a LoRA file."""
     return max((step for step, _ in run.checkpoints()), default=0)
 
 

@@ -58,7 +58,7 @@ class Work:
         return None if latest is None else read_run(latest)
 
     def count_done(self) -> tuple[int, int]:
-        """How far the job came: the last step of which a LoRA is saved, and the number of cells that are drawn."""
+        """How far the job came: the last step whose LoRA is saved, and the number of cells that are drawn."""
         run, cells = self.find_run(), 0
         with suppress(UserError):  # not planned yet
             cells = Sweep.load(self.sweep_folder).counts()["done"] if self.sweep_folder else 0

@@ -47,7 +47,7 @@ class ShownTags:
     wanted: Tensor
 
     def share(self, images: Sequence[int] | None = None) -> float | None:
-        """Of the tags that these images (None: all) should show, the share that they do; None if they should none."""
+        """The share of the tags asked of these images (None: all) that they show; None if no tag was asked."""
         rows = slice(None) if images is None else list(images)
         wanted = self.wanted[rows]
         return (self.seen[rows] & wanted).sum().item() / wanted.sum().item() if wanted.any() else None
@@ -80,7 +80,7 @@ def read_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str],
 
 
 def prompt_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str], unread: Collection[str]) -> float | None:
-    """Of the requested tags that the eye knows, the share that it sees; None if it knows none of them."""
+    """The share of the requested tags known to the eye that it sees; None if it knows none of them."""
     shown = read_shown(eye, pixels, prompts, unread)
     return None if shown is None else shown.share()
 

@@ -46,7 +46,7 @@ def takes_memory(tensor: Tensor) -> bool:
 
 
 class BlocksInRam:
-    """The last blocks of a network, the first of which are those that are recomputed.
+    """The last blocks of a network. Its first ones are those that are recomputed.
 
     Each parameter in RAM keeps a place holder on the device, which has its shape and takes no memory, so its gradient
     arrives on the device.
