@@ -21,7 +21,7 @@ from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.sweeps.cells import AXES, STACK
 from ..trainer.sweeps.prompt_sets import AS_WRITTEN, SETS
 from ..trainer.tagging.tagger import SANDBOX
-from .sockets import LoraDataset, LoraRun, LoraStack
+from .sockets import LoraDataset, LoraRun, LoraStack, LoraTrainSettings
 
 CONSENT = {"images": "to the use of their images", "training": "to the training",
            "generating": "to images that others generate"}
@@ -138,15 +138,24 @@ def preset_tip(text: str, name: str) -> str:
     return f"{text} 0 uses the preset (style/character and concept): {rows}."
 
 
-def validation_input() -> LoraDataset.Input:
-    return LoraDataset.Input("validation", optional=True, tooltip=(
-        "Images to measure the loss on. They are not trained on."))
+def training_sockets(passes: str = "the images", beyond: str = "Without them, the preset is used.") -> list[Any]:
+    """What a training is given beside its widgets, and its length in epochs.
 
-
-def regularisation_input() -> LoraDataset.Input:
-    return LoraDataset.Input("regularisation", optional=True, tooltip=(
-        "Images of the class with captions of their own, such as other girls. Every second batch is of them, and their "
-        "captions get no trigger, so that the class stays what it is in them."))
+    Args:
+        passes: what an epoch passes over.
+        beyond: what else the node says of Train Settings.
+    """
+    return [
+        LoraTrainSettings.Input("settings", optional=True, tooltip=(
+            f"Settings from Train Settings. {beyond}")),
+        LoraDataset.Input("validation", optional=True, tooltip=(
+            "Images to measure the loss on. They are not trained on.")),
+        io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
+            f"Length in passes over {passes}. It takes the place of steps, so leave steps at 0. 0: steps decides.")),
+        LoraDataset.Input("regularisation", optional=True, tooltip=(
+            "Images of the class with captions of their own, such as other girls. Every second batch is of them, and "
+            "their captions get no trigger, so that the class stays what it is in them.")),
+    ]
 
 
 def train_widgets(name: str = "my_lora") -> list[Any]:

@@ -38,9 +38,9 @@ from ..trainer.training.optimizers import OPTIMIZERS
 from ..trainer.training.presets import FIGURES, kind_preset, preset_config, word_figures
 from ..trainer.training.runs import Run, full_precision, read_run
 from ..trainer.training.trained.model_file import is_made_from, model_path
-from .inputs import regularisation_input, train_widgets, validation_input
+from .inputs import train_widgets, training_sockets
 from .schema import node_schema
-from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
+from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, TrainSettings
 
 SANDBOX_FAMILY = "sandbox"
 
@@ -60,13 +60,7 @@ class TrainLora(io.ComfyNode):
                 io.Vae.Input("vae"),
                 LoraDataset.Input("dataset"),
                 *train_widgets(),
-                LoraTrainSettings.Input("settings", optional=True, tooltip=(
-                    "Settings from Train Settings. Without them, the preset is used.")),
-                validation_input(),
-                io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
-                    "Length in passes over the images, each as often as its folder's repeats say. It takes the place "
-                    "of steps, so leave steps at 0. 0: steps decides.")),
-                regularisation_input(),
+                *training_sockets("the images, each as often as its folder's repeats say"),
                 LoraStack.Input("beside", optional=True, tooltip=(
                     "LoRAs that are on in the training, frozen and not saved, so that the new LoRA works together with "
                     "them. Only their layers in the diffusion model are used.")),
@@ -136,13 +130,7 @@ class FineTune(io.ComfyNode):
                     "What is saved at the end. difference: what the training adds to the base, which loads like a LoRA "
                     "at any strength. difference and model: the whole diffusion model too, in "
                     "output/diffusion_models.")),
-                LoraTrainSettings.Input("settings", optional=True, tooltip=(
-                    "Settings from Train Settings. What concerns LoRAs only is ignored.")),
-                validation_input(),
-                io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
-                    "Length in passes over the images. It takes the place of steps, so leave steps at 0. 0: steps "
-                    "decides.")),
-                regularisation_input(),
+                *training_sockets(beyond="What concerns LoRAs only is ignored."),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The fine-tuned model."),

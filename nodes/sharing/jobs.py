@@ -24,9 +24,9 @@ from ...trainer.sweeps.axis_text import lines
 from ...trainer.sweeps.cells import Sweep
 from ...trainer.sweeps.prompt_sets import FROM_CAPTIONS
 from ...trainer.training.runs import read_run
-from ..inputs import lora_inputs, regularisation_input, train_widgets, validation_input
+from ..inputs import lora_inputs, train_widgets, training_sockets
 from ..schema import node_schema
-from ..sockets import LoraDataset, LoraRun, LoraStack, LoraSweep, LoraTrainSettings, TrainSettings
+from ..sockets import LoraDataset, LoraRun, LoraStack, LoraSweep, TrainSettings
 
 ALL_CARDS = "all cards"
 NO_RESULT = "no result yet"
@@ -60,13 +60,7 @@ class ExportJob(io.ComfyNode):
                     "estimated.")),
                 io.Combo.Input("card", options=[ALL_CARDS, *(card.name for card in CARDS)], default=ALL_CARDS,
                                tooltip="Card to estimate the time and the cost for."),
-                LoraTrainSettings.Input("settings", optional=True, tooltip=(
-                    "Settings from Train Settings. Without them, the preset is used.")),
-                validation_input(),
-                io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
-                    "Length in passes over the images. It takes the place of steps, so leave steps at 0. 0: steps "
-                    "decides.")),
-                regularisation_input(),
+                *training_sockets(),
                 LoraStack.Input("beside", optional=True, tooltip=(
                     "LoRAs that are on in the training, frozen and not saved.")),
             ],
