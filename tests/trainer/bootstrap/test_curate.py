@@ -148,6 +148,22 @@ def test_no_view_takes_more_than_its_share(candidates, drawings, anchors, views)
         assert sum(views[i].view["angle"] == angle for i in picked) <= -(-12 * asked // 24)
 
 
+def test_where_every_image_is_beyond_a_share_those_come_that_are_least_beyond(views, drawings, anchors):
+    """The two views from the side are almost one colour and refused, so that a place is left for the view from the
+    front. The sharper images are in flat colour, which has its share."""
+    def seen(angle, style):
+        return replace(views[0], view={"angle": angle, "style": style})
+
+    asked = [seen("front", "flat color")] * 5 + [seen("front", "pastel")] * 3 + [seen("side", "pastel")] * 2
+    images = drawings[:10].clone()
+    images[5:8] = torch.nn.functional.avg_pool2d(images[5:8], 9, 1, 4)
+    images[8:] = 0.5
+    candidates = [Candidate(f"c{i}", view, i, 1, "style-1") for i, view in enumerate(asked)]
+    settings = CurationSettings(distance_weight=0.0, blur_limit=-99.0)
+    curation = curate(candidates, images, anchors, count=5, settings=settings)
+    assert sorted(index // 5 for index in curation.picked) == [0, 0, 0, 1, 1]
+
+
 def test_distance_makes_the_picked_set_more_varied(candidates, drawings, anchors):
     from lora_bootstrap.trainer.measures.pixels import diversity, scene_embedding
 
