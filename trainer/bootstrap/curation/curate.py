@@ -258,8 +258,8 @@ def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
 def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], count: int,
           settings: CurationSettings, first: Sequence[int] = ()) -> list[int]:
     """`first`, then greedily the best sum of score and distance to what is already picked, until none is left. No view
-    takes more than its share of `count`, as long as an image is left whose views all have room; then those come first
-    that go least beyond. What comes after the first `count` is the reserve."""
+    takes more than its share of `count`, as long as an image is left whose views all have room; then each image beyond
+    a share weighs as much as a standard deviation of the score. What comes after the first `count` is the reserve."""
     if not members:
         return list(first)
     # sharpness above the usual is texture, not quality; so only a lack of it counts, and looking burnt
@@ -277,11 +277,10 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
     used = Counter(group for index in first for group in _groups(candidates[index]))
     while rest := [i for i in members if i not in picked]:
         room = [i for i in rest if _has_room(candidates[i], used, caps, (GENERATOR,))] or rest
-        over = {i: _overshoot(candidates[i], used, caps) for i in room}
-        least = min(over.values())
-        within = [i for i in room if over[i] == least]
+        within = [i for i in room if _has_room(candidates[i], used, caps)] or room
         spread = distance[within][:, picked].amin(1) if picked else torch.zeros(len(within))
-        best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2)).argmax())]
+        beyond = torch.tensor([float(_overshoot(candidates[i], used, caps)) for i in within])
+        best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2) - beyond).argmax())]
         picked.append(best)
         used.update(_groups(candidates[best]))
     return picked
