@@ -6,9 +6,10 @@ VENV ?= .venv
 READY := $(VENV)/.ready
 
 # One thread a worker, and a worker more than there are cores: those of servers and browsers mostly wait. A file stays
-# with one worker, for its tests share servers; the long files come first.
+# with one worker, for its tests share servers; the long files come first. The many processes that tests start keep what
+# Python compiled, also where the machine is set not to.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
-PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) \
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) \
 	--dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5
 
 .PHONY: demo test test-fast test-host test-web lint clean

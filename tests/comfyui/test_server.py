@@ -20,7 +20,8 @@ from ..helpers.server import PACK, Refused
 from ..helpers.serving import EVENT, FEW_STEPS, loras, pixels, run_folder, status, steps_done
 from ..helpers.templates import api
 
-TEMPLATES = ["2 Train a style LoRA", "3 Train a character LoRA"]
+TEMPLATES = ["2 Train a style LoRA",
+             pytest.param("3 Train a character LoRA", marks=pytest.mark.usefixtures("once"))]
 """Those that train on the sandbox. With ALL_HOSTS=1 they take all the steps that they ship with."""
 
 
