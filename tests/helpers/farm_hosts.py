@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from lora_bootstrap.trainer.cast.comfy_host import ComfyHost
+from lora_bootstrap.trainer.common.errors import UserError
 
 KEY = "prompt_id"
 
@@ -84,7 +85,10 @@ class StandInHost:
                 parts = urlsplit(self.path)
                 if parts.path != "/prompt":
                     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-                    return self.reply(200, json.dumps(host.receive(query, data)).encode())
+                    try:
+                        return self.reply(200, json.dumps(host.receive(query, data)).encode())
+                    except UserError as error:
+                        return self.reply(400, json.dumps({"error": str(error)}).encode())
                 host.asked.set()
                 if host.after:
                     host.after.asked.wait(10)

@@ -58,10 +58,12 @@ class SentProject:
             return self.project.folder.name
         with self._lock:
             file, name = self._packed = self._packed or self._pack()
-        if host.file(f"bootstrap/{name}", RECORD) is None:
-            told = host.send_file(f"{ARCHIVE}?{urlencode({'file': file.name, 'wanted': name})}", file)
-            if told.get("name") != name:
-                raise HostFailed("it took the project under another name.")
+        if not _has_project(host, name):
+            try:
+                host.send_file(f"{ARCHIVE}?{urlencode({'file': file.name, 'wanted': name})}", file)
+            except HostFailed:
+                if not _has_project(host, name):  # another server with the same folder may have taken it meanwhile
+                    raise
         return name
 
     def close(self) -> None:
@@ -84,6 +86,10 @@ class SentProject:
         export_project(self.root, self.project.folder.name, file, is_needed=needed_for(
             self.project, self.number, self.graph))
         return file, with_ending(self.project.name, f"-farm-{_digest(self.project, file)}")
+
+
+def _has_project(host: ComfyHost, name: str) -> bool:
+    return host.file(f"bootstrap/{name}", RECORD) is not None
 
 
 def _digest(project: Project, file: Path) -> str:

@@ -2,6 +2,7 @@
 here are stand-ins that plan and draw as Save Candidates does, with the library's own functions, and in no time."""
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -81,7 +82,7 @@ class DrawingHost(StandInHost):
         return None
 
     def receive(self, query, data):
-        file = self.folder / query["file"]
+        file = self.folder / f"{self.server.server_port}.zip"
         file.write_bytes(data)
         self.received.append(query["wanted"])
         return {"name": import_project(self.folder, file, query["wanted"]).name}
@@ -201,6 +202,22 @@ def test_a_project_of_the_same_name_on_a_server_is_left_as_it_is(tmp_path, desk,
     assert len(desk.round(1).list_candidates()) == VIEWS
 
 
+def test_two_servers_that_share_another_folder_are_sent_one_copy(tmp_path, desk, make_host):
+    first, second = make_host(), make_host(tmp_path / "host0")
+    receive, met = DrawingHost.receive, threading.Barrier(2)
+
+    def together(host):
+        def take(query, data):
+            met.wait(10)  # both have seen that the copy is not there yet
+            return receive(host, query, data)
+        return take
+
+    first.receive, second.receive = together(first), together(second)
+    assert isinstance(farm(tmp_path, first, second)[-1], RoundGathered)
+    assert [path.name for path in (first.folder / "bootstrap").glob("zqx*")] == [first.received[0]]
+    assert len(first.drawn) + len(second.drawn) >= VIEWS and len(desk.round(1).list_candidates()) == VIEWS
+
+
 @pytest.mark.parametrize(("ending", "data", "says"), [
     (".png", b"<html>", "the image of a candidate cannot be read"),
     (".json", b"[1]", "the lineage of a candidate cannot be read"),
@@ -298,7 +315,7 @@ def test_a_training_that_each_server_would_repeat_is_refused(tmp_path, desk):
         cut(desk, "8 Bootstrap in parts - 1 pick 16", 1, tmp_path, name="mine")
     graph = workflow()
     [train] = [id for id, node in graph.items() if node["class_type"] == NAMED + "TrainLora"]
-    inputs_of(graph, "KSampler")[1]["model"] = [train, 0]
+    graph["24:17"]["inputs"]["model"] = [train, 0]
     with pytest.raises(UserError, match=f"node {train} .Train LoRA. gives its model or its LoRA straight"):
         cut_graph(graph, 1, desk, DeskRuns.of(desk, tmp_path / "output" / "loras"))
 
