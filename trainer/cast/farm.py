@@ -7,7 +7,9 @@ farm_candidates.py for the candidates of a bootstrap round.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, Queue
@@ -21,8 +23,24 @@ from .comfy_host import DONE, ComfyHost, HostFailed
 POLL = 1.0
 """Seconds between two questions how far a part is."""
 
-Wait = Callable[[ComfyHost, str], bool]
-"""Waits until a host has run the workflow of that id; False if the farm ended before. Raises HostFailed."""
+
+class Wait:
+    """Waits for a host in its thread, and stops when the farm ends."""
+
+    def __init__(self, poll: float) -> None:
+        self.ended, self._poll = threading.Event(), poll
+
+    def __call__(self, host: ComfyHost, prompt: str) -> bool:
+        """Wait until a host has run the workflow of that id; False if the farm ended before. Raises HostFailed."""
+        return self.until(lambda: host.state(prompt) == DONE)
+
+    def until(self, is_so: Callable[[], bool], seconds: float = math.inf) -> bool:
+        """Wait until it is so, or for so many seconds; False if the farm ended before."""
+        end = time.monotonic() + seconds
+        while not is_so() and time.monotonic() < end:
+            if self.ended.wait(self._poll):
+                return False
+        return True
 
 
 class FarmWork(Protocol):
@@ -76,14 +94,13 @@ def run_farm(work: FarmWork, hosts: Sequence[ComfyHost], should_stop: Callable[[
 
 class _Farm:
     def __init__(self, work: FarmWork, poll: float) -> None:
-        self.work, self.poll = work, poll
+        self.work, self.wait = work, Wait(poll)
         self.finished = work.list_done()
         self.waiting: Queue[int] = Queue()
         for number in range(work.count):
             if number not in self.finished:
                 self.waiting.put(number)
         self.told: Queue[Event | Exception] = Queue()
-        self.ended = threading.Event()
 
     @property
     def left(self) -> int:
@@ -104,7 +121,7 @@ class _Farm:
                     failed += [event.message] if isinstance(event, Warned) else []
                     yield event
         finally:
-            self.ended.set()
+            self.wait.ended.set()
         if self.left:
             raise UserError(f"no server is left to draw {self.left} of {self.work.count} parts. {' '.join(failed)} "
                             f"What was drawn is in {self.work.folder}; the same command goes on.")
@@ -126,31 +143,25 @@ class _Farm:
 
     def _serve(self, host: ComfyHost) -> None:
         try:
-            if self.left and self.work.begin(host, self._wait):
+            if self.left and self.work.begin(host, self.wait):
                 self._draw_parts(host)
         except HostFailed as error:
             self.told.put(Warned(f"{host.address} is left out: {error}"))
         except Exception as error:  # a full disk here, or hosts that differ: no other host could mend it
             self.told.put(error)
-            self.ended.set()
+            self.wait.ended.set()
 
     def _draw_parts(self, host: ComfyHost) -> None:
-        while not self.ended.is_set() and self.left:
+        while not self.wait.ended.is_set() and self.left:
             try:
                 number = self.waiting.get(timeout=0.1)  # another host may still give its part back
             except Empty:
                 continue
             try:
-                if not self.work.draw(host, number, self._wait):
+                if not self.work.draw(host, number, self.wait):
                     return
             except HostFailed:
                 self.waiting.put(number)
                 raise
             self.finished.add(number)
             self.told.put(self._progress())
-
-    def _wait(self, host: ComfyHost, prompt: str) -> bool:
-        while host.state(prompt) != DONE:
-            if self.ended.wait(self.poll):
-                return False
-        return True

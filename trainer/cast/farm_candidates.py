@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from ..bootstrap.candidates import Lineage
-from ..bootstrap.planning.shares import PLAN_REPORT, Share
+from ..bootstrap.planning.shares import ONLY_PLAN, PLAN_REPORT, Share
 from ..bootstrap.planning.view_plan import is_kept, keep_candidates
 from ..bootstrap.rounds import Project, Round
 from ..common.errors import UserError
@@ -33,6 +33,8 @@ from .farm_project import SentProject
 
 SHARES = 4
 """Shares for each server: a slow one gets fewer."""
+PATIENCE = 120.0
+"""Seconds for which servers that have planned wait for those that have not."""
 MOST_IMAGES = 64
 """Images of one view that are fetched, where the workflow makes a batch of it."""
 
@@ -68,6 +70,7 @@ class CandidateWork:
         self._sent = SentProject(root, self.project, number, self.graph)
         self._names: dict[ComfyHost, str] = {}
         self._plan: RoundPlan | None = None
+        self._unplanned = hosts
         self._lock = threading.Lock()
 
     def __enter__(self) -> CandidateWork:
@@ -89,19 +92,37 @@ class CandidateWork:
         return set()
 
     def begin(self, host: ComfyHost, wait: Wait) -> bool:
-        self._names[host] = self._sent.name_on(host)
-        prompt = host.queue(self.graph.for_server(self._names[host], Share.read("plan")))
-        if not wait(host, prompt):
+        """Let a host plan, and wait until the others have planned or failed: no server draws for a plan that another
+        does not have. One that is busy with something else is not waited for longer than PATIENCE."""
+        try:
+            plan = self._read_plan(host, wait)
+        except HostFailed:
+            with self._lock:
+                self._unplanned -= 1
+            raise
+        if plan is None:
             return False
-        plan = RoundPlan.read(host.shown(prompt, PLAN_REPORT), self.round.number)
-        with self._lock:
-            self._plan = self._plan or plan
-            difference = self._plan.difference(plan)
-        if difference:
-            raise UserError(f"the servers do not draw the same candidates: {difference}. Give all of them the same "
-                            "base files and input images, and one version of ComfyUI, of this pack and of other nodes.")
+        self._agree(plan)
+        if not wait.until(lambda: self._unplanned <= 0, PATIENCE):
+            return False
         self._gather(host, plan.all)  # what it drew for an earlier command
         return True
+
+    def _agree(self, plan: RoundPlan) -> None:
+        """Raises UserError if another server has another plan."""
+        with self._lock:
+            self._plan = self._plan or plan
+            if difference := self._plan.difference(plan):
+                raise UserError(f"the servers do not draw the same candidates: {difference}. Give all of them the same "
+                                "base files and input images, and one version of ComfyUI, of this pack and of other "
+                                "nodes.")
+            self._unplanned -= 1
+
+    def _read_plan(self, host: ComfyHost, wait: Wait) -> RoundPlan | None:
+        """The plan of a server that has the project by then; None if the farm ended before."""
+        self._names[host] = self._sent.name_on(host)
+        prompt = host.queue(self.graph.for_server(self._names[host], Share.read(ONLY_PLAN)))
+        return RoundPlan.read(host.shown(prompt, PLAN_REPORT), self.round.number) if wait(host, prompt) else None
 
     def draw(self, host: ComfyHost, number: int, wait: Wait) -> bool:
         assert self._plan is not None, "every host begins before it draws"
