@@ -71,7 +71,8 @@ class ComfyHost:
 
     def shown(self, prompt: str, name: str) -> list[Any]:
         """What the nodes of a workflow that has run showed under a name, in the order of their ids."""
-        outputs = self._json(f"/history/{prompt}").get(prompt, {}).get("outputs")
+        entry = self._json(f"/history/{prompt}").get(prompt)
+        outputs = entry.get("outputs") if isinstance(entry, Mapping) else None
         rows = sorted(outputs.items()) if isinstance(outputs, Mapping) else []
         return [value for _, row in rows if isinstance(row, Mapping) for value in _list(row.get(name))]
 

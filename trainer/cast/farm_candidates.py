@@ -23,6 +23,7 @@ from ..bootstrap.rounds import Project, Round
 from ..common.errors import UserError
 from ..common.events import Event
 from ..common.files import parse_json
+from ..common.names import checked_name
 from ..common.schema import convert
 from ..pictures.images import open_image
 from .comfy_host import ComfyHost, HostFailed
@@ -198,7 +199,7 @@ class CandidateWork:
 
 def load_project(root: Path, name: str) -> Project:
     """The project at the desk. Raises UserError if it is not there."""
-    folder = root / "bootstrap" / name
+    folder = root / "bootstrap" / checked_name(name, "project")
     if not (folder / "project.json").is_file():
         raise UserError(f"there is no project {name!r} in {root / 'bootstrap'}. Run the workflow up to its Train LoRA "
                         "here first, or give its output folder with --output.")

@@ -260,6 +260,13 @@ def test_two_plans_differ_in_what_decides_the_images_but_not_in_what_a_file_is_c
     assert RoundPlan(((lineage, lineage),)).difference(one) == "one plans 2 candidates, another 1"
 
 
+def test_a_share_is_of_each_generator_of_the_round(desk):
+    plans = [[lineage_of(desk.round(1), view, Source(None, 0.0, recipe)) for view in plan_views(desk, 1).views]
+             for recipe in ("edit model", "style LoRA")]
+    rows = [{"plan": [lineage.to_dict() for lineage in plan], "again": [], "unsure": []} for plan in plans]
+    assert RoundPlan.read(rows, 1).of_share(Share(2, 4)) == [*plans[0][1::4], *plans[1][1::4]]
+
+
 # -- the part of a workflow --------------------------------------------------------------------------------------------
 
 
@@ -333,6 +340,8 @@ def test_what_cannot_be_shared_is_refused_before_a_server_is_asked(tmp_path, des
     other = workflow()
     inputs_of(other, "Project")[0]["trigger"] = "nobody"
     assert "there is no project 'nobody' in" in refused(other, "--round", "1")
+    inputs_of(other, "Project")[0]["name"] = "../x"
+    assert "project '../x' cannot be a folder's" in refused(other, "--round", "1")
     inputs_of(other, "Project")[0]["name"] = ["1", 0]
     assert "(Bootstrap Project) comes over a link; write it into name" in refused(other, "--round", "1")
     inputs_of(other, "ViewPrompts")[0]["round"] = ["1", 0]
