@@ -330,8 +330,9 @@ class DrawRequest:
         if self.round_.number == REFERENCE:
             remove_outdated(self.round_, [drawing.lineage.name for drawing in self.plan])
         self.record_stages()
-        current_session().planned.add(current_run(), self.round_.candidates_folder,
-                                      [drawing.lineage.name for drawing in self.open])
+        # what other shares draw counts in the total that is shown, but their wishes are not drawn in this Run
+        names = [drawing.lineage.name for drawing in self.open if self.share.draws_wishes or drawing not in self.again]
+        current_session().planned.add(current_run(), self.round_.candidates_folder, names)
         current_session().candidates.note(self.round_.candidates_folder)
 
     def record_stages(self) -> None:

@@ -244,12 +244,14 @@ def keep_all(project, expanded):
             kept(project, node["inputs"])
 
 
-def test_shares_draw_each_view_of_the_plan_once_and_a_whole_run_then_draws_nothing(drawn, drawing, host):
+def test_shares_draw_each_view_of_the_plan_once_and_a_whole_run_then_draws_nothing(
+        drawn, drawing, host, monkeypatch):
     _, save = drawing
     whole = {id: node["inputs"]["lineage"] for id, node in save().expand.items() if "keep" in id}
     there = len(drawn.round(1).list_candidates())  # of another generator
     parts = []
     for number in (2, 1, 3):
+        monkeypatch.setattr(host.server, "last_prompt_id", f"Run {number}", raising=False)
         done = save(share=f"{number}/3").expand
         parts.append({id: node["inputs"]["lineage"] for id, node in done.items() if "keep" in id})
         assert {node["inputs"]["total"] for id, node in done.items() if "keep" in id} == {there + 12}
@@ -262,14 +264,16 @@ def test_shares_draw_each_view_of_the_plan_once_and_a_whole_run_then_draws_nothi
     assert save().expand is None and save(share="2/3").expand is None
 
 
-def test_a_share_draws_no_wish_but_the_first_and_a_plan_draws_nothing(drawn, drawing):
+def test_a_share_draws_no_wish_but_the_first_and_a_plan_draws_nothing(drawn, drawing, host, monkeypatch):
     _, save = drawing
+    monkeypatch.setattr(host.server, "last_prompt_id", "one Run", raising=False)
     old = drawn.round(1).list_candidates()[0].stem
     save_wishes(drawn.round(1), [{"candidate": old, "seed": 5}], [])
     (wished,) = list_wished(drawn.round(1))
     keep = f"x.keep_0_{wished.wish.id}"
     assert keep not in save(share="2/3").expand and keep in save(share="1/3").expand
-    before = drawn.round(1).project.folder.joinpath("project.json").read_bytes()
+    monkeypatch.setattr(host.server, "last_prompt_id", "another Run", raising=False)
+    before = drawn.folder.joinpath("project.json").read_bytes()
     planned = save(share="plan")
     assert planned.expand is None and planned[0] is drawn
     (report,) = planned.ui[PLAN_REPORT]

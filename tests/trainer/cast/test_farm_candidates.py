@@ -185,8 +185,10 @@ def test_what_the_gallery_asks_to_draw_again_is_drawn_by_one_share(tmp_path, des
 
 
 def test_servers_that_would_draw_other_candidates_are_refused_before_anything_is_drawn(tmp_path, desk, make_host):
-    first = make_host()
-    hosts = first, make_host(recipe="another", after=first)
+    first, slow = hosts = make_host(), make_host(recipe="another")
+    plan, drew = slow.draw, threading.Event()
+    first.draw = lambda graph: DrawingHost.draw(first, graph) or drew.set()
+    slow.draw = lambda graph: drew.wait(0.5) and None or plan(graph)
     with pytest.raises(UserError, match="do not draw the same candidates: the model's weights, .* differ"):
         farm(tmp_path, *hosts)
     assert not hosts[0].drawn and not hosts[1].drawn and not desk.round(1).list_candidates()
@@ -212,7 +214,8 @@ def test_two_servers_that_share_another_folder_are_sent_one_copy(tmp_path, desk,
         return take
 
     first.receive, second.receive = together(first), together(second)
-    assert isinstance(farm(tmp_path, first, second)[-1], RoundGathered)
+    *events, last = farm(tmp_path, first, second)
+    assert isinstance(last, RoundGathered) and not [event for event in events if isinstance(event, Warned)]
     assert [path.name for path in (first.folder / "bootstrap").glob("zqx*")] == [first.received[0]]
     assert len(first.drawn) + len(second.drawn) >= VIEWS and len(desk.round(1).list_candidates()) == VIEWS
 
