@@ -258,7 +258,8 @@ def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
 def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], count: int,
           settings: CurationSettings, first: Sequence[int] = ()) -> list[int]:
     """`first`, then greedily the best sum of score and distance to what is already picked, until none is left. No view
-    takes more than its share of `count`; what comes after the first `count` is the reserve."""
+    takes more than its share of `count`, as long as an image is left whose views all have room; then each image beyond
+    a share weighs as much as a standard deviation of the score. What comes after the first `count` is the reserve."""
     if not members:
         return list(first)
     # sharpness above the usual is texture, not quality; so only a lack of it counts, and looking burnt
@@ -278,7 +279,8 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
         room = [i for i in rest if _has_room(candidates[i], used, caps, (GENERATOR,))] or rest
         within = [i for i in room if _has_room(candidates[i], used, caps)] or room
         spread = distance[within][:, picked].amin(1) if picked else torch.zeros(len(within))
-        best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2)).argmax())]
+        beyond = torch.tensor([float(_overshoot(candidates[i], used, caps)) for i in within])
+        best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2) - beyond).argmax())]
         picked.append(best)
         used.update(_groups(candidates[best]))
     return picked
@@ -293,6 +295,11 @@ def _has_room(candidate: Candidate, used: Mapping[tuple[str, str], int], caps: M
     """Whether a candidate is within the caps of its groups, or of those on these axes only."""
     return all(used[group] < caps.get(group, math.inf) for group in _groups(candidate)
                if not axes or group[0] in axes)
+
+
+def _overshoot(candidate: Candidate, used: Mapping[tuple[str, str], int], caps: Mapping[tuple[str, str], int]) -> float:
+    """By how many images the candidate's groups would be over their shares, all together; 0 if each has room."""
+    return sum(max(0, used[group] + 1 - caps.get(group, math.inf)) for group in _groups(candidate))
 
 
 def _count_by_generator(candidates: Sequence[Candidate]) -> Counter[str]:
