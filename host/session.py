@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -73,10 +74,12 @@ class PlannedCandidates:
         return run is not None and run == self._run and name in self._open.get(folder, ())
 
     def count_open(self, folder: Path, drawn: str) -> int | None:
-        """How many are left now that one is drawn; None if nothing was planned for that folder."""
+        """How many are left now that one is drawn; None if nothing was planned for that folder. Another server may draw
+        into the same folder."""
         if folder not in self._open:
             return None
-        self._open[folder].discard(drawn)
+        there = {name.removesuffix(".json") for name in os.listdir(folder)} if folder.is_dir() else set()
+        self._open[folder] -= {drawn, *there}
         return len(self._open[folder])
 
 

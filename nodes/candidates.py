@@ -24,8 +24,10 @@ from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
 from ..host.stacks import read_stack
+from ..host.working import problem
 from ..trainer.bootstrap.candidates import PARTS, Lineage
 from ..trainer.bootstrap.planning.references import References
+from ..trainer.bootstrap.planning.shares import PLAN_REPORT, Share
 from ..trainer.bootstrap.planning.view_plan import (
     MOST_CFG,
     PlannedView,
@@ -72,24 +74,33 @@ class SaveCandidates(io.ComfyNode):
                 LoraStack.Input("LORA_STACK", optional=True, tooltip=(
                     "The LoRA that draws, for example from Pick Checkpoint. It is saved beside each image, so that "
                     "candidates of another LoRA are not mistaken for this one's. An edit model needs none.")),
+                io.String.Input("share", default="", optional=True, tooltip=(
+                    "Share of the plan that is drawn here, if several servers draw for the round: 2/3 is the second of "
+                    "three, every third view. plan draws nothing, and only reports the plan. Empty: all.")),
             ],
             outputs=[BootstrapProjectSocket.Output(display_name="project", tooltip=(
                 "The project, for Curate Images, once all candidates are saved."))],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_) -> Any:
+    def validate_inputs(cls, share="") -> bool | str:
+        return problem(Share.read, share)
+
+    @classmethod
+    def fingerprint_inputs(cls, share="", **_) -> Any:
+        if share is None or not Share.read(share).whole:  # what other servers draw is not known here
+            return float("nan")
         number = linked_value(cls.hidden.unique_id, "views", "round")
         candidates = current_session().candidates
         return [candidates.look(), candidates.wishes(number)]
 
     @classmethod
-    def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
+    def execute(cls, project, views, images, LORA_STACK=None, share="") -> io.NodeOutput:
         find, me = cls.hidden.dynprompt.get_node, cls.hidden.unique_id
         part, graph = drawn_part(find, me), RepeatGraph()
         links = {name: link for name, link in find(me)["inputs"].items() if name in ("project", "views", "LORA_STACK")}
         draw = graph.node("LoraBootstrap_DrawCandidates", "draw", **links, contents=part.add_contents(graph, me),
-                          node=me, run=secrets.token_hex(8), **linked_figures(part))
+                          node=me, run=secrets.token_hex(8), share=share, **linked_figures(part))
         draw.set_override_display_id(me)
         return io.NodeOutput(draw.out(0), expand=graph.finalize())
 
@@ -109,20 +120,26 @@ class DrawCandidates(io.ComfyNode):
                     io.String.Input("run", default="", tooltip="Another text for each Run, so that none is skipped."),
                     LoraStack.Input("LORA_STACK", optional=True, tooltip="The LoRA that draws."),
                     io.Int.Input("steps", optional=True, force_input=True, tooltip="The sampler's steps, if linked."),
-                    io.Float.Input("cfg", optional=True, force_input=True, tooltip="The sampler's cfg, if linked.")],
+                    io.Float.Input("cfg", optional=True, force_input=True, tooltip="The sampler's cfg, if linked."),
+                    io.String.Input("share", default="", optional=True, tooltip="The share of Save Candidates.")],
             outputs=[BootstrapProjectSocket.Output(display_name="project")],
         )
 
     @classmethod
-    def execute(cls, project, views, contents, node, run=(), LORA_STACK=(None,), steps=(), cfg=()) -> io.NodeOutput:
-        project, views, contents, node, stack = (given[0] for given in (project, views, contents, node, LORA_STACK))
+    def execute(cls, project, views, contents, node, run=(), LORA_STACK=(None,), steps=(), cfg=(),
+                share=("",)) -> io.NodeOutput:
+        project, views, contents, node, stack, share = (given[0] for given in (
+            project, views, contents, node, LORA_STACK, share))
         find = cls.hidden.dynprompt.get_node
         stack, applies = read_stack(stack), find(node)["inputs"].get("LORA_STACK", [None])[0]
         request = DrawRequest.of(project, views, drawn_part(find, node), contents, stack,
                                  {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float),
                                   "curve": curve_of(find, node, stack)}, find,
-                                 lambda part, strength: applies and at_strength(part, find, applies, strength, FACTS))
+                                 lambda part, strength: applies and at_strength(part, find, applies, strength, FACTS),
+                                 Share.read(share))
         show_text("\n".join((request.headline, *request.warnings)), node)
+        if request.share.only_plan:
+            return io.NodeOutput(project, ui={PLAN_REPORT: [request.report]})
         request.begin()
         if not request.missing:
             return io.NodeOutput(project)
@@ -187,6 +204,7 @@ class KeepCandidate(io.ComfyNode):
 # -- what a Run draws --------------------------------------------------------------------------------------------------
 
 
+WHOLE = Share()
 Strengthen = Callable[[Part, float], Part | None]
 """Gives a part at another strength of the LoRA, or None if the graph does not let it."""
 
@@ -209,16 +227,18 @@ class DrawRequest:
     """What a Run draws for one round.
 
     Attributes:
-        plan: every image of the plan.
+        share: what of the plan is drawn here.
+        plan: every image of the plan, whatever the share.
         again: the images that a person asked for in the gallery and that are not drawn yet.
-        missing: what is not saved yet of both.
+        open: what is not saved yet of both.
+        missing: what of `open` is drawn here.
         left: names of candidates that are to be drawn again by what drew them, which is not what draws here.
         shared: names of candidates that another Save Candidates draws again in this Run.
     """
 
     def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part,
-                 strengthen: Strengthen = lambda *_: None) -> None:
-        self.round_, self.views, self.source, self.part = round_, views, source, part
+                 strengthen: Strengthen = lambda *_: None, share: Share = WHOLE) -> None:
+        self.round_, self.views, self.source, self.part, self.share = round_, views, source, part, share
         self._images = References.of(round_) if part.uses(REFERENCE_SLOT) else None
         self.plan = [Drawing(str(view.index), view, self._lineage(view), part) for view in views.views]
         self._stuck: list[str] = []
@@ -227,7 +247,11 @@ class DrawRequest:
         self.left = [wished.wish.candidate for wished in wishes if wished not in mine]
         self.shared = [wished.wish.candidate for wished in mine if self._is_drawn_elsewhere(wished)]
         self.again = [self._again(wished, strengthen) for wished in mine if not self._is_drawn_elsewhere(wished)]
-        self.missing = [*(drawing for drawing in self.plan if not is_kept(round_, drawing.lineage)), *self.again]
+        waiting = [drawing for drawing in self.plan if not is_kept(round_, drawing.lineage)]
+        here = {drawing.key for drawing in share.choose(self.plan)}
+        self.open = [*waiting, *self.again]
+        self.missing = [*(drawing for drawing in waiting if drawing.key in here),
+                        *(self.again if share.draws_wishes else ())]
 
     def _lineage(self, view: PlannedView) -> Lineage:
         images = self._images
@@ -253,7 +277,7 @@ class DrawRequest:
     @classmethod
     def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any,
            linked: Mapping[str, Any], find: Callable[[str], Node],
-           strengthen: Strengthen = lambda *_: None) -> DrawRequest:
+           strengthen: Strengthen = lambda *_: None, share: Share = WHOLE) -> DrawRequest:
         """`linked`: the values that come over `linked_figures`, and the `curve` of `curve_of`."""
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
@@ -261,13 +285,15 @@ class DrawRequest:
         steps, cfg = (part.settings.get(name, linked.get(name)) for name in FIGURES)
         source = Source(lora, strength, recipe, steps, cfg, made_by.words, linked.get("curve", ""),
                         edits_image(part, made_by))
-        return cls(project.round(views.round), views, source, part, strengthen)
+        return cls(project.round(views.round), views, source, part, strengthen, share)
 
     @property
     def headline(self) -> str:
-        there = len(self.plan) + len(self.again) - len(self.missing)
-        parts = [f"{len(self.missing)} images to draw" if self.missing else "nothing to draw",
-                 *([f"{len(self.again)} of them again, as the gallery asks"] if self.again else []),
+        there = len(self.plan) + len(self.again) - len(self.open)
+        parts = [*([] if self.share.whole else [f"share {self.share.text}"]),
+                 f"{len(self.missing)} images to draw" if self.missing else "nothing to draw",
+                 *([f"{len(self.again)} of them again, as the gallery asks"]
+                   if self.again and self.share.draws_wishes else []),
                  f"{there} of {len(self.plan) + len(self.again)} already saved"]
         return ", ".join(parts)
 
@@ -292,13 +318,21 @@ class DrawRequest:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
 
+    @property
+    def report(self) -> dict[str, Any]:
+        """The whole plan, for a farm of hosts. trainer/cast/farm_plan.py reads it."""
+        return {"plan": [drawing.lineage.to_dict() for drawing in self.plan],
+                "again": [drawing.lineage.to_dict() for drawing in self.again],
+                "unsure": list(self.part.recipe.unsure)}
+
     def begin(self) -> None:
         """Record what will be drawn, and remove reference images of an earlier plan."""
         if self.round_.number == REFERENCE:
             remove_outdated(self.round_, [drawing.lineage.name for drawing in self.plan])
         self.record_stages()
-        current_session().planned.add(current_run(), self.round_.candidates_folder,
-                                      [drawing.lineage.name for drawing in self.missing])
+        # what other shares draw counts in the total that is shown, but their wishes are not drawn in this Run
+        names = [drawing.lineage.name for drawing in self.open if self.share.draws_wishes or drawing not in self.again]
+        current_session().planned.add(current_run(), self.round_.candidates_folder, names)
         current_session().candidates.note(self.round_.candidates_folder)
 
     def record_stages(self) -> None:
@@ -309,7 +343,7 @@ class DrawRequest:
             note_stage(record, *STAGES["style"].name_and_title(number), lora.stem, True,
                        {"lora": output_path(lora), "run": output_path(lora.parent)})
         stage = STAGES["reference" if number == REFERENCE else "candidates"]
-        note_stage(record, *stage.name_and_title(number), f"{len(self.plan)} images", not self.missing,
+        note_stage(record, *stage.name_and_title(number), f"{len(self.plan)} images", not self.open,
                    {"folder": output_path(self.round_.candidates_folder)})
 
 
@@ -349,13 +383,15 @@ def figure_of(values: Sequence[Any], kind: type[int] | type[float]) -> int | flo
 
 def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:
     """(file, strength) of the LoRA that draws: in a stack of several, the project's own; if there is none, the first.
+    Files of an imported project keep their names, and its runs' folders are named like the project.
 
     Raises UserError for a name that ComfyUI does not know.
     """
     if not stack:
         return None, 0.0
-    own = [entry for entry in stack if Path(entry[0]).name.startswith(project.name)]
-    name, strength, _ = (own or list(stack))[0]
+    owned = ([entry for entry in stack if called(Path(entry[0])).startswith(project.name)]
+             for called in (lambda path: path.name, lambda path: path.parent.name))
+    name, strength, _ = next(filter(None, owned), list(stack))[0]
     return paths.lora_file(name), float(strength)
 
 
@@ -374,7 +410,7 @@ def expand_views(graph: RepeatGraph, request: DrawRequest, project: list[Any]) -
     """Add a copy of the workflow's sampling part for each missing view, each waiting for the one before. Returns the
     link to the project as it is once all are saved."""
     done: list[Any] | None = None
-    total = len(request.round_.list_candidates()) + len(request.missing)
+    total = len(request.round_.list_candidates()) + len(request.open)
     for drawing in request.missing:
         done = _expand_view(graph, drawing, project, done, total)
     return done or project

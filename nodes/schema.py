@@ -65,7 +65,7 @@ OFFERS = {
                      ("tags", "trigger", "name")),
     "ViewPrompts": Offer(("character views", "turnaround", "pose prompts", "prompt list", "edit instructions",
                           "camera angles"), ("round", "count")),
-    "SaveCandidates": Offer(("save images", "generated dataset", "candidate images")),
+    "SaveCandidates": Offer(("save images", "generated dataset", "candidate images"), ()),
     "LoadCandidate": Offer(("repair image", "inpaint candidate", "fix image", "detailer", "load image")),
     "SaveRepaired": Offer(("keep repaired", "save inpainted", "fixed image", "repaired candidate")),
     "CurateImages": Offer(("image picker", "select images", "image filter", "curate", "choose images", "cull"),

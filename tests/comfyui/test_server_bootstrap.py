@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
@@ -11,32 +10,8 @@ from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 
-from ..helpers.server import PACK, Refused, until
-
-STEPS = 6
-TARGETS, CANDIDATES = "4, 7, 9", "6, 8"
-
-
-def template(name, trigger, candidates=CANDIDATES):
-    """A template as it is shipped, but with a few small trainings and few candidates, as a project of its own."""
-    graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
-    for node in graph.values():
-        inputs = node["inputs"]
-        if node["class_type"] == "LoraBootstrap_Project":
-            inputs |= {"trigger": trigger, "targets": TARGETS, "candidates": candidates}
-        elif node["class_type"] == "LoraBootstrap_TrainLora":
-            inputs |= {"steps": STEPS, "batch_size": 2}
-        elif node["class_type"] == "LoraBootstrap_SamplingByModel":
-            inputs["steps"] = 4  # the one place for all rounds
-        elif node["class_type"] == "LoraBootstrap_StrengthGrid":
-            inputs |= {"steps": 1, "strengths": "0.8", "prompt_set": "as written"}
-        elif node["class_type"] == "LoraBootstrap_CurateImages":
-            inputs["stop_on_alarm"] = False  # so little training draws strangers
-    return graph
-
-
-def ids(graph, kind):
-    return [id for id, node in graph.items() if node["class_type"] == f"LoraBootstrap_{kind}"]
+from ..helpers.bootstrap_graphs import ids, template
+from ..helpers.server import Refused, until
 
 
 def project(server, name):

@@ -31,9 +31,12 @@ from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_family
 from lora_bootstrap.nodes.repair import LoadCandidate, SaveRepaired
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
+from lora_bootstrap.trainer.bootstrap.planning.shares import PLAN_REPORT, Share
+from lora_bootstrap.trainer.bootstrap.planning.view_plan import keep_candidates
 from lora_bootstrap.trainer.bootstrap.project import ProjectRecord
 from lora_bootstrap.trainer.bootstrap.repairs import list_wished
 from lora_bootstrap.trainer.bootstrap.rounds import Project
+from lora_bootstrap.trainer.cast.farm_plan import RoundPlan
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
@@ -193,8 +196,8 @@ def drawing(drawn, monkeypatch):
         monkeypatch.setattr(kind, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
 
-    def save(contents="what is linked", stack=None):
-        draw = SaveCandidates.execute(drawn, plan, ["decode", 0], stack).expand["x.draw"]["inputs"]
+    def save(contents="what is linked", stack=None, share=""):
+        draw = SaveCandidates.execute(drawn, plan, ["decode", 0], stack, share).expand["x.draw"]["inputs"]
         assert (draw["project"], draw["views"]) == (["p", 0], ["views", 2])
         return DrawCandidates.execute(**as_lists({**draw, "project": drawn, "views": plan, "contents": contents,
                                                   "LORA_STACK": stack}))
@@ -233,6 +236,75 @@ def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
     done = save()
     assert done.expand is None and done[0] is drawn
     assert ProjectRecord.load(drawn.folder).stages["candidates-1"].summary == "12 images"
+
+
+def keep_all(project, expanded):
+    for node in expanded.values():
+        if node["class_type"] == "LoraBootstrap_KeepCandidate":
+            kept(project, node["inputs"])
+
+
+def test_shares_draw_each_view_of_the_plan_once_and_a_whole_run_then_draws_nothing(
+        drawn, drawing, host, monkeypatch):
+    _, save = drawing
+    whole = {id: node["inputs"]["lineage"] for id, node in save().expand.items() if "keep" in id}
+    there = len(drawn.round(1).list_candidates())  # of another generator
+    parts = []
+    for number in (2, 1, 3):
+        monkeypatch.setattr(host.server, "last_prompt_id", f"Run {number}", raising=False)
+        done = save(share=f"{number}/3").expand
+        parts.append({id: node["inputs"]["lineage"] for id, node in done.items() if "keep" in id})
+        assert {node["inputs"]["total"] for id, node in done.items() if "keep" in id} == {there + 12}
+        keep_all(drawn, done)
+    assert [list(part) for part in parts] == [[f"x.keep_{view}" for view in range(start, 12, 3)] for start in (1, 0, 2)]
+    assert parts[0] | parts[1] | parts[2] == whole
+    assert {values["total"] for name, values, *_ in host.server.sent if name == "lora_bootstrap.candidates"} == {
+        there + 12}
+    assert "share 3/3, 4 images to draw, 8 of 12 already saved" in "\n".join(text for text, *_ in host.server.texts)
+    assert save().expand is None and save(share="2/3").expand is None
+
+
+def test_a_share_draws_no_wish_but_the_first_and_a_plan_draws_nothing(drawn, drawing, host, monkeypatch):
+    _, save = drawing
+    monkeypatch.setattr(host.server, "last_prompt_id", "one Run", raising=False)
+    old = drawn.round(1).list_candidates()[0].stem
+    save_wishes(drawn.round(1), [{"candidate": old, "seed": 5}], [])
+    (wished,) = list_wished(drawn.round(1))
+    keep = f"x.keep_0_{wished.wish.id}"
+    assert keep not in save(share="2/3").expand and keep in save(share="1/3").expand
+    monkeypatch.setattr(host.server, "last_prompt_id", "another Run", raising=False)
+    before = drawn.folder.joinpath("project.json").read_bytes()
+    planned = save(share="plan")
+    assert planned.expand is None and planned[0] is drawn
+    (report,) = planned.ui[PLAN_REPORT]
+    assert [row["name"] for row in report["again"]] == [wished.name] and len(report["plan"]) == 12
+    assert drawn.folder.joinpath("project.json").read_bytes() == before
+    plan = RoundPlan.read(json.loads(json.dumps([report])), 1)
+    expanded = save(share="2/3").expand
+    assert [lineage.to_dict() for lineage in plan.of_share(Share(2, 3))] == [
+        json.loads(node["inputs"]["lineage"]) for id, node in expanded.items() if "keep" in id]
+
+
+def test_a_share_of_the_base_images_removes_none_that_another_share_drew(drawn, drawing):
+    nodes, _ = drawing
+    plan = ViewPrompts.execute(drawn, 0, 0, "", "", "", 0)[2]
+
+    def request(share):
+        return DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "x", None, {}, nodes.__getitem__,
+                              share=Share.read(share))
+
+    for drawing_ in request("1/2").missing:
+        keep_candidates(drawn.round(0), drawing_.lineage, [draw_once(world.Scene(AKANE), 64)])
+    first = {path.name for path in drawn.round(0).list_candidates()}
+    request("2/2").begin()
+    assert {path.name for path in drawn.round(0).list_candidates()} == first and len(first) == 8
+
+
+def test_a_share_that_cannot_be_read_is_refused_before_anything_runs():
+    assert SaveCandidates.validate_inputs("") is True and SaveCandidates.validate_inputs("2/3") is True
+    assert SaveCandidates.validate_inputs(None) is True, "it comes over a link"
+    assert "share is '3/2'; it must be such as 2/3" in SaveCandidates.validate_inputs("3/2")
+    assert math.isnan(SaveCandidates.fingerprint_inputs(share="2/3"))
 
 
 def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing):
@@ -385,11 +457,13 @@ def test_figures_that_all_rounds_get_from_one_place_are_in_the_lineage(drawn, dr
 
 
 def test_the_lora_that_draws_is_the_projects_own_in_a_stack(drawn, host, monkeypatch):
-    files = {name: host.output / "loras" / name for name in ("style.safetensors", "zqx-style-1.safetensors")}
+    imported = "zqx-style-1/akane-style-1.safetensors"  # files of an imported project keep their names
+    files = {name: host.output / "loras" / name for name in ("style.safetensors", "zqx-style-1.safetensors", imported)}
     monkeypatch.setattr(folder_paths, "get_full_path", lambda kind, name: str(files[name]) if name in files else None,
                         raising=False)
     stack = [("style.safetensors", 1.0, 1.0), ("zqx-style-1.safetensors", 0.6, 0.6)]
     assert parent_of(stack, drawn) == (files["zqx-style-1.safetensors"], 0.6)
+    assert parent_of([*stack[:1], (imported, 0.5, 0.5)], drawn) == (files[imported], 0.5)
     assert parent_of(stack[:1], drawn) == (files["style.safetensors"], 1.0)
     assert parent_of(None, drawn) == (None, 0.0)
     with pytest.raises(UserError, match="there is no LoRA 'gone'"):

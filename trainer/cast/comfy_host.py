@@ -1,4 +1,4 @@
-"""One ComfyUI server over HTTP: queue a workflow, ask how far it is, and read files of its output folder.
+"""One ComfyUI server over HTTP: queue a workflow, ask how far it is, read files of its output folder, and send it one.
 
 What a server answers is untrusted: sizes are bounded, JSON is read by its types, and no name of its own becomes a path.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
@@ -25,6 +26,8 @@ TIMEOUT = 20.0
 """Seconds after which an answer is given up."""
 PATIENCE = 60.0
 """Seconds without any answer after which a server counts as gone: a long step can keep it from answering."""
+UPLOAD_PATIENCE = 1800.0
+"""Seconds that a server may take to read a file that it is sent."""
 
 
 class HostFailed(Exception):
@@ -66,10 +69,30 @@ class ComfyHost:
                 return WAITING
         raise HostFailed("it no longer has the workflow in its queue.")
 
+    def shown(self, prompt: str, name: str) -> list[Any]:
+        """What the nodes of a workflow that has run showed under a name, in the order of their ids."""
+        entry = self._json(f"/history/{prompt}").get(prompt)
+        outputs = entry.get("outputs") if isinstance(entry, Mapping) else None
+        rows = sorted(outputs.items()) if isinstance(outputs, Mapping) else []
+        return [value for _, row in rows if isinstance(row, Mapping) for value in _list(row.get(name))]
+
     def file(self, folder: str, name: str) -> bytes | None:
         """A file of its output folder; None if there is none."""
         query = urlencode({"filename": name, "subfolder": folder, "type": "output"})
         return self._read(f"/view?{query}", most=MOST_FILE)
+
+    def send_file(self, path: str, file: Path) -> dict[str, Any]:
+        """Post a file, and return what the route answers."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(file.stat().st_size)}
+        try:
+            with file.open("rb") as sent, urlopen(Request(self.address + path, sent, headers, method="POST"),
+                                                  timeout=UPLOAD_PATIENCE) as answer:
+                data = answer.read(MOST_ANSWER)
+        except HTTPError as error:
+            raise HostFailed(f"it refused {path.partition('?')[0]}: {_reason(error)}") from error
+        except (URLError, HTTPException, OSError, ValueError) as error:
+            raise HostFailed(f"it did not take a file ({getattr(error, 'reason', error)}).") from error
+        return self._parsed(data, path)
 
     def _is_queued(self, prompt: str) -> bool:
         queue = self._json("/queue")
@@ -88,9 +111,13 @@ class ComfyHost:
         raise HostFailed(f"the workflow failed there: {why}")
 
     def _json(self, path: str, body: Any = None) -> dict[str, Any]:
-        data = self._read(path, body)
+        return self._parsed(self._read(path, body) or b"", path)
+
+    def _parsed(self, data: bytes, path: str) -> dict[str, Any]:
         try:
-            return convert(parse_json(data or b"", f"the answer of {self.address}{path}"), dict, "the answer")
+            answer: dict[str, Any] = convert(parse_json(data, f"the answer of {self.address}{path}"), dict,
+                                             "the answer")
+            return answer
         except UserError as error:
             raise HostFailed(f"it does not answer as a ComfyUI does: {error}") from error
 
@@ -124,7 +151,8 @@ def _reason(error: HTTPError) -> str:
         told = convert(parse_json(error.read(MOST_ANSWER), "it"), dict, "it")
         nodes = [f"{node.get('class_type')}: {each.get('message')} {each.get('details')}".strip()
                  for node in told.get("node_errors", {}).values() for each in node.get("errors", ())]
-        return "; ".join(nodes[:3]) or str(told["error"]["message"])
+        error_told = told["error"]  # the host's own routes give an object, this pack's a text
+        return "; ".join(nodes[:3]) or str(error_told["message"] if isinstance(error_told, dict) else error_told)
     except Exception:  # another program may answer anything
         return f"HTTP {error.code}"
 

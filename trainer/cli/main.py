@@ -57,7 +57,7 @@ VERBS = (
     Verb("dataset-zip", "sharing.dataset_zip", "write images, captions and settings into a plain zip for trainers on "
                                                "the web"),
     Verb("batch", "sharing.batch", "many characters at once, each from a .toml file, on this machine or a cluster"),
-    Verb("farm", "sharing.farm", "share the cells of a sweep among several ComfyUI servers"),
+    Verb("farm", "sharing.farm", "share the cells of a sweep, or a round's candidates, among several ComfyUI servers"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
     Verb("diff", "runs", "show what differs between two runs: settings, images, captions, figures"),

@@ -136,7 +136,7 @@ def _choose_names(root: Path, stage: _Stage, archived: str, wanted: str) -> Move
     taken = {place: {entry.casefold() for entry in os.listdir(root / place)} for place in ("bootstrap", "loras")}
 
     def move_to(name: str) -> Move:
-        return Move(root, (archived, name), {folder: _rename_run(folder, archived, name) for folder in folders})
+        return Move(root, (archived, name), {folder: rename_run(folder, archived, name) for folder in folders})
 
     def is_free(move: Move) -> bool:
         folded = [run.casefold() for run in move.runs.values()]
@@ -152,7 +152,7 @@ def _choose_names(root: Path, stage: _Stage, archived: str, wanted: str) -> Move
     return free
 
 
-def _rename_run(run: str, archived: str, name: str) -> str:
+def rename_run(run: str, archived: str, name: str) -> str:
     """The new name of a run, or of its folder. What follows the name that the project gave it stays, such as -2."""
     if archived == name:
         return run
@@ -176,7 +176,7 @@ def _rename_inside(stage: _Stage, names: list[str], move: Move) -> None:
     for folder in _run_folders(stage):
         values = move(read_json(folder / "run.json"))
         values["stem"] = read_run(folder).stem  # its files keep their names
-        values["config"]["name"] = _rename_run(str(values["config"].get("name", "")), *move.project)
+        values["config"]["name"] = rename_run(str(values["config"].get("name", "")), *move.project)
         write_json(folder / "run.json", values)
 
 

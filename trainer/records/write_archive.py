@@ -30,6 +30,10 @@ Tell = Callable[[int, int], None]
 """Is told how many bytes are packed, and of how many, after each file."""
 
 
+Needed = Callable[[str], bool]
+"""Whether a name in the archive is wanted there."""
+
+
 @dataclass(frozen=True)
 class Exported:
     """A written archive.
@@ -55,25 +59,28 @@ class _Part:
     Attributes:
         place: its name in the archive.
         without: names of files and folders in it that are not packed.
+        is_needed: whether a name in the archive is packed.
     """
 
     folder: Path
     place: str
     without: tuple[str, ...]
+    is_needed: Needed
 
     def files(self) -> Iterator[tuple[Path, str]]:
         """(path, name below the folder) of every file that is packed."""
         return ((path, inner) for path, inner in list_files(self.folder)
-                if inner.partition("/")[0] not in self.without)
+                if inner.partition("/")[0] not in self.without and self.is_needed(f"{self.place}/{inner}"))
 
 
 def export_project(root: Path, name: str, file: Path, state: bool = False,
-                   tell: Tell = lambda done, total: None) -> Exported:
+                   tell: Tell = lambda done, total: None, is_needed: Needed = lambda name: True) -> Exported:
     """Write an archive of a project and its runs. What an import would refuse is left out.
 
     Args:
         root: the output folder, with `bootstrap/` and `loras/` in it.
         state: also the training states of unfinished runs, which are several times as large as their LoRA.
+        is_needed: what is packed, for one who needs a part of it. A run is left out without its run.json.
 
     Raises UserError if the project does not exist, if an import would refuse it for its size, if the disk has no space
     for it, or if the archive cannot be written.
@@ -81,9 +88,9 @@ def export_project(root: Path, name: str, file: Path, state: bool = False,
     root = Path(os.path.abspath(root))
     folder = root / "bootstrap" / checked_name(name, "project")
     project = Project.load(folder)
-    record = _Part(folder, PROJECT, ("project.json", REPORT))
-    runs = [_Part(run, f"{RUNS}/{run.name}", () if state else (STATE,))
-            for run in project_runs(project, root / "loras")]
+    record = _Part(folder, PROJECT, ("project.json", REPORT), is_needed)
+    runs = [_Part(run, f"{RUNS}/{run.name}", () if state else (STATE,), is_needed)
+            for run in project_runs(project, root / "loras") if is_needed(f"{RUNS}/{run.name}/run.json")]
     total = _check_totals([record, *runs], project.name, file)
     with atomic_path(file) as temp, zipfile.ZipFile(temp, "w", strict_timestamps=False) as archive:
         writer = _Writer(archive, root, (folder.name, checked_name(project.name, "project")), total, tell)

@@ -2,19 +2,19 @@
 answer as ComfyUI does, and draw a cell in no time."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from PIL import Image
 
-from lora_bootstrap.trainer.cast.comfy_host import ComfyHost, HostFailed, check_address
-from lora_bootstrap.trainer.cast.farm import FarmFinished, find_sweeper, read_workflow, run_farm, split_workflow
+from lora_bootstrap.trainer.cast.comfy_host import HostFailed, check_address
+from lora_bootstrap.trainer.cast.farm import read_workflow, run_farm
+from lora_bootstrap.trainer.cast.farm_sweep import FarmFinished, SweepWork, find_sweeper, split_workflow
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Interrupted, Warned
 from lora_bootstrap.trainer.sweeps.axis_text import lines, parse_numbers
 from lora_bootstrap.trainer.sweeps.cells import NO_LORA, Sweep, prompt_axis, seed_axis, strength_axis
+
+from ...helpers.farm_hosts import StandInHost
 
 GRAPH = {"1": {"class_type": "LoraBootstrap_LoadSandbox", "inputs": {"picture": "akane"}},
          "2": {"class_type": "LoraBootstrap_StrengthGrid", "inputs": {
@@ -22,24 +22,14 @@ GRAPH = {"1": {"class_type": "LoraBootstrap_LoadSandbox", "inputs": {"picture": 
              "seeds": "1", "model": ["1", 0]}}}
 
 
-class FakeHost:
-    """A server that draws what the sweep node of a workflow asks for into a folder of its own. It draws nothing before
-    the host `after` was asked to."""
+class SweepHost(StandInHost):
+    """A server that draws what the sweep node of a workflow asks for."""
 
-    def __init__(self, folder, *, base="same", dies_after=None, fails="", after=None):
-        self.folder, self.base, self.dies_after, self.fails, self.after = folder, base, dies_after, fails, after
-        self.asked = threading.Event()
-        self.prompts, self.drawn, self.views = [], 0, []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        self.client = ComfyHost(self.address, patience=0.2)
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+    def __init__(self, folder, *, base="same", **options):
+        super().__init__(folder, **options)
+        self.base, self.drawn = base, 0
 
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-    def queue(self, graph):
+    def draw(self, graph):
         inputs = graph["2"]["inputs"]
         sweep = Sweep(self.folder / "sweeps" / inputs["name"], inputs["name"], (
             strength_axis(parse_numbers(inputs["strengths"], "strengths")), prompt_axis(lines(inputs["prompts"])),
@@ -49,52 +39,6 @@ class FakeHost:
             self.drawn += 1
             sweep.save(cell, Image.new("RGB", (8, 8), cell.facts["prompt"]))
         self.prompts.append(inputs["prompts"])
-        return {"prompt_id": f"id-{len(self.prompts)}"}
-
-    def answer(self, path):
-        """(status, bytes) of a GET."""
-        parts = urlsplit(path)
-        if parts.path.startswith("/history/"):
-            status = {"status_str": "error", "messages": [["execution_error", {"exception_message": self.fails}]]} \
-                if self.fails else {"status_str": "success"}
-            return 200, json.dumps({parts.path.rpartition("/")[2]: {"status": status}}).encode()
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        file = self.folder / query["subfolder"] / query["filename"]
-        self.views.append(query["filename"])
-        return (200, file.read_bytes()) if file.is_file() else (404, b"")
-
-    def _handler(self):
-        host = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
-            def do_POST(self):
-                host.asked.set()
-                if host.after:
-                    host.after.asked.wait(10)
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if host.dies_after is not None and len(host.prompts) >= host.dies_after:
-                    return self.close_connection_now()
-                self.reply(200, json.dumps(host.queue(body["prompt"])).encode())
-
-            def do_GET(self):
-                if host.dies_after is not None and len(host.prompts) >= host.dies_after:
-                    return self.close_connection_now()
-                self.reply(*host.answer(self.path))
-
-            def close_connection_now(self):
-                self.close_connection = True
-                self.connection.close()
-
-            def reply(self, status, data):
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        return Handler
 
 
 @pytest.fixture
@@ -102,7 +46,7 @@ def make_host(tmp_path):
     hosts = []
 
     def make(**options):
-        hosts.append(FakeHost(tmp_path / f"host{len(hosts)}", **options))
+        hosts.append(SweepHost(tmp_path / f"host{len(hosts)}", **options))
         return hosts[-1]
 
     yield make
@@ -112,14 +56,14 @@ def make_host(tmp_path):
 
 def farm(tmp_path, *hosts, graph=GRAPH, **options):
     axis, parts = split_workflow(graph, "shared", len(hosts))
-    events = run_farm(parts, axis, [host.client for host in hosts], tmp_path / "output/sweeps/shared", poll=0.01,
-                      **options)
+    work = SweepWork(parts, axis, tmp_path / "output/sweeps/shared")
+    events = run_farm(work, [host.client for host in hosts], poll=0.01, **options)
     return list(events)
 
 
 def alone(tmp_path):
     """The sweep as one server draws it."""
-    host = FakeHost(tmp_path / "alone")
+    host = SweepHost(tmp_path / "alone")
     host.queue({"2": {"inputs": {**GRAPH["2"]["inputs"], "name": "shared"}}})
     host.close()
     return Sweep.load(tmp_path / "alone/sweeps/shared")

@@ -74,6 +74,7 @@ MISTAKES = (
     (["batch", "nowhere.toml", "--plan", "--price", "H100=two"], "--price is 'H100=two'"),
     (["farm", "nowhere.json", "--hosts", "192.168.1.5:8188"], "'192.168.1.5:8188' is not the address of a ComfyUI"),
     (["farm", "nowhere.json", "--hosts", "http://192.168.1.5:8188"], "nowhere.json is not a file"),
+    (["farm", __file__, "--hosts", "http://192.168.1.5:8188", "--round", "10"], "--round is 10; it must be from 0 to"),
     (["release", "nowhere"], "nowhere is neither a run's folder nor a file"),
     (["release", "nowhere", "--version", "../1"], "version '../1' cannot be"),
     (["release", "nowhere", "--strength", "nan"], "strength is nan"),
