@@ -169,13 +169,15 @@ class ComfyHost:
 
 def _read_body(answer: HTTPResponse, most: int) -> bytes:
     """The bytes of an answer, at most one more than `most`. Raises OSError if it is not complete, or takes too long."""
+    length = answer.length  # which some versions of Python count down as they read; None for an answer in chunks
+    wanted = most + 1 if length is None else min(most + 1, length)
     data, end = bytearray(), time.monotonic() + MOST_SECONDS
-    while len(data) <= most and (part := answer.read1(min(2**20, most + 1 - len(data)))):
+    while len(data) < wanted and (part := answer.read1(min(2**20, wanted - len(data)))):
         data += part
         if time.monotonic() >= end:
             raise TimeoutError(f"its answer took more than {MOST_SECONDS:g} s")
-    if len(data) <= most and answer.length:
-        raise ConnectionError(f"its answer ended {answer.length} bytes too early")
+    if length is not None and len(data) < wanted:
+        raise ConnectionError(f"its answer ended {length - len(data)} bytes too early")
     return bytes(data)
 
 
