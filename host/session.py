@@ -78,7 +78,8 @@ class PlannedCandidates:
         into the same folder."""
         if folder not in self._open:
             return None
-        there = {name.removesuffix(".json") for name in os.listdir(folder)} if folder.is_dir() else set()
+        files = set(os.listdir(folder)) if folder.is_dir() else set()
+        there = {name for name in self._open[folder] if {f"{name}.png", f"{name}.json"} <= files}
         self._open[folder] -= {drawn, *there}
         return len(self._open[folder])
 

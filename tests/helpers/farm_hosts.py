@@ -29,6 +29,7 @@ class StandInHost:
                  after: StandInHost | None = None) -> None:
         self.folder, self.dies_after, self.fails, self.after = folder, dies_after, fails, after
         self.asked = threading.Event()
+        self.inputs: dict[str, Any] = {"share": ["STRING", {}]}
         self.prompts: list[Any] = []
         self.outputs: dict[str, Any] = {}
         self.views: list[str] = []
@@ -64,6 +65,8 @@ class StandInHost:
             status = {"status_str": "error", "messages": [["execution_error", {"exception_message": self.fails}]]} \
                 if self.fails else {"status_str": "success"}
             return 200, json.dumps({id: {"status": status, "outputs": self.outputs.get(id, {})}}).encode()
+        if parts.path.startswith("/object_info/"):
+            return 200, json.dumps({parts.path.rpartition("/")[2]: {"input": {"optional": self.inputs}}}).encode()
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         file = self.folder / query["subfolder"] / query["filename"]
         self.views.append(query["filename"])

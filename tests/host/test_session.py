@@ -2,7 +2,7 @@
 
 import threading
 
-from lora_bootstrap.host.session import begin_session, current_session
+from lora_bootstrap.host.session import PlannedCandidates, begin_session, current_session
 
 
 def test_a_new_session_remembers_nothing_of_the_one_before(host, tmp_path):
@@ -33,3 +33,11 @@ def test_candidates_that_are_gone_count_once(tmp_path):
     assert session.candidates.note(tmp_path) == 3 and session.candidates.look() == 0
     (tmp_path / "r1-0.json").unlink()
     assert [session.candidates.look() for _ in range(2)] == [1, 1]
+
+
+def test_a_candidate_whose_image_is_gone_still_counts_as_open_though_its_lineage_is_there(tmp_path):
+    planned = PlannedCandidates()
+    planned.add("a Run", tmp_path, ["r1-000-abcdef", "r1-001-abcdef", "r1-002-abcdef"])
+    for name in ("r1-001-abcdef.json", "r1-002-abcdef.json", "r1-002-abcdef.png"):
+        (tmp_path / name).touch()
+    assert planned.count_open(tmp_path, "r1-000-abcdef") == 1

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -30,8 +30,23 @@ UPLOAD_PATIENCE = 1800.0
 """Seconds that a server may take to read a file that it is sent."""
 
 
+MOST_SECONDS = 600.0
+"""Seconds in which an answer must be complete: a server that sends a byte now and then never runs into TIMEOUT."""
+LONGEST = 600
+"""Characters of what a server says that are shown."""
+
+
 class HostFailed(Exception):
-    """The server is gone, or cannot run this workflow. Its text says which."""
+    """The server is gone, or cannot run this workflow. Its text says which, in one line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(plain_line(text))
+
+
+def plain_line(text: str) -> str:
+    """A server's words as one line that is safe to show: without what would steer a terminal, and not endless."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[:20 * LONGEST]).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
 def check_address(address: str) -> str:
@@ -68,6 +83,13 @@ class ComfyHost:
             if self._is_queued(prompt):
                 return WAITING
         raise HostFailed("it no longer has the workflow in its queue.")
+
+    def has_input(self, node: str, name: str) -> bool:
+        """Whether it has a node of that class with such an input."""
+        found = self._json(f"/object_info/{node}").get(node)
+        inputs = found.get("input") if isinstance(found, Mapping) else None
+        return isinstance(inputs, Mapping) and any(
+            name in group for group in inputs.values() if isinstance(group, Mapping))
 
     def shown(self, prompt: str, name: str) -> list[Any]:
         """What the nodes of a workflow that has run showed under a name, in the order of their ids."""
@@ -129,7 +151,7 @@ class ComfyHost:
         while True:
             try:
                 with urlopen(request, timeout=TIMEOUT if body is None else max(TIMEOUT, self.patience)) as answer:
-                    data: bytes = answer.read(most + 1)
+                    data = _read_body(answer, most)
             except HTTPError as error:
                 if error.code == 404:
                     return None
@@ -143,6 +165,20 @@ class ComfyHost:
             if len(data) > most:
                 raise HostFailed(f"its answer to {path.partition('?')[0]} is larger than {most} bytes.")
             return data
+
+
+def _read_body(answer: HTTPResponse, most: int) -> bytes:
+    """The bytes of an answer, at most one more than `most`. Raises OSError if it is not complete, or takes too long."""
+    length = answer.length  # which some versions of Python count down as they read; None for an answer in chunks
+    wanted = most + 1 if length is None else min(most + 1, length)
+    data, end = bytearray(), time.monotonic() + MOST_SECONDS
+    while len(data) < wanted and (part := answer.read1(min(2**20, wanted - len(data)))):
+        data += part
+        if time.monotonic() >= end:
+            raise TimeoutError(f"its answer took more than {MOST_SECONDS:g} s")
+    if length is not None and len(data) < wanted:
+        raise ConnectionError(f"its answer ended {length - len(data)} bytes too early")
+    return bytes(data)
 
 
 def _reason(error: HTTPError) -> str:

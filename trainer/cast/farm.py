@@ -165,3 +165,5 @@ class _Farm:
                 raise
             self.finished.add(number)
             self.told.put(self._progress())
+            if not self.left:
+                self.wait.ended.set()  # a server that is still busy with other work is not waited for

@@ -22,13 +22,13 @@ from ..bootstrap.planning.view_plan import is_kept, keep_candidates
 from ..bootstrap.rounds import Project, Round
 from ..common.errors import UserError
 from ..common.events import Event
-from ..common.files import parse_json
+from ..common.files import parse_json, plain_errors
 from ..common.names import checked_name
 from ..common.schema import convert
 from ..pictures.images import open_image
 from .comfy_host import ComfyHost, HostFailed
 from .farm import Wait
-from .farm_graph import DeskRuns, choose_round, cut_graph, find_project
+from .farm_graph import SAVE, DeskRuns, choose_round, cut_graph, find_project
 from .farm_plan import RoundPlan
 from .farm_project import SentProject
 
@@ -121,6 +121,8 @@ class CandidateWork:
 
     def _read_plan(self, host: ComfyHost, wait: Wait) -> RoundPlan | None:
         """The plan of a server that has the project by then; None if the farm ended before."""
+        if not host.has_input(SAVE, "share"):  # an earlier version would draw the whole round
+            raise HostFailed("its Save Candidates has no input share. Install or update LoRA Bootstrap there.")
         self._names[host] = self._sent.name_on(host)
         prompt = host.queue(self.graph.for_server(self._names[host], Share.read(ONLY_PLAN)))
         return RoundPlan.read(host.shown(prompt, PLAN_REPORT), self.round.number) if wait(host, prompt) else None
@@ -141,7 +143,7 @@ class CandidateWork:
 
     def finish(self) -> RoundGathered:
         assert self._plan is not None
-        return RoundGathered(self.round, len(self._plan.all), self.fetched)
+        return RoundGathered(self.round, self._plan.count, self.fetched)
 
     # -- images ----------------------------------------------------------------------------------------------------
 
@@ -150,8 +152,8 @@ class CandidateWork:
 
     def _gather(self, host: ComfyHost, wanted: list[Lineage]) -> None:
         """Fetch what the desk lacks and the server has."""
-        for lineage in self._missing(wanted):
-            if images := self._fetch_view(host, lineage):
+        for lineage in wanted:
+            if not is_kept(self.round, lineage) and (images := self._fetch_view(host, lineage)):
                 keep_candidates(self.round, lineage, images)
                 with self._lock:
                     self.fetched += 1
@@ -201,8 +203,8 @@ def load_project(root: Path, name: str) -> Project:
     """The project at the desk. Raises UserError if it is not there."""
     folder = root / "bootstrap" / checked_name(name, "project")
     if not (folder / "project.json").is_file():
-        raise UserError(f"there is no project {name!r} in {root / 'bootstrap'}. Run the workflow up to its Train LoRA "
-                        "here first, or give its output folder with --output.")
+        raise UserError(f"project {name!r} is not in {root / 'bootstrap'}. Run the workflow up to its Train LoRA here "
+                        "first, or give its output folder with --output.")
     return Project.load(folder)
 
 
@@ -217,7 +219,8 @@ def _read_lineage(data: bytes) -> Lineage:
 def _read_image(data: bytes) -> Image.Image:
     with tempfile.TemporaryDirectory(prefix="lora-bootstrap-farm-") as folder:
         file = Path(folder) / "candidate.png"
-        file.write_bytes(data)
+        with plain_errors("write", file):
+            file.write_bytes(data)
         try:
             return open_image(file)
         except UserError as error:

@@ -173,8 +173,9 @@ class _Cut:
         self.nodes[id] = {**node, "inputs": inputs}
         if node["class_type"] == PROJECT and (self._project.folder / "picture.png").is_file():
             inputs["picture"] = self._add("picture", "LoadImage", image="picture.png")
-        if node["class_type"] == LOAD_RUN and inputs.get("run") in self._desk.folders:
-            self.runs[inputs["run"]] = None
+        run = inputs.get("run")
+        if node["class_type"] == LOAD_RUN and isinstance(run, str) and run in self._desk.folders:
+            self.runs[run] = None
         for name, value in inputs.items():
             if is_link(value) and not value[0].startswith(OWN):
                 inputs[name] = self._follow(value)
@@ -201,13 +202,16 @@ class _Cut:
         return self._follow(inputs["project"])
 
     def _replace_curation(self, id: str, inputs: Mapping[str, Any], slot: int) -> Link | None:
-        if not is_link(inputs.get("project")) or not isinstance(inputs.get("round"), int):
+        if not is_link(inputs.get("project")):
             return None
         project = self._follow(inputs["project"])
         if slot == 0:
             return project
         if slot not in CURATED_OUTPUTS:
-            return None
+            raise UserError(f"node {id} (Curate Images) gives its images or its report to what draws, and no server "
+                            "has the candidates that it chooses from. Link its dataset, or load images from files.")
+        if not isinstance(inputs.get("round"), int):
+            raise UserError(f"the round of node {id} (Curate Images) comes over a link; write it into round.")
         purpose = "character" if inputs["round"] >= self._project.depth else "style"
         made = self._add(f"dataset-{id}", DATASET, project=project, round=inputs["round"], purpose=purpose)
         return [made[0], CURATED_OUTPUTS[slot]]

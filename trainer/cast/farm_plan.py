@@ -15,10 +15,11 @@ from ..bootstrap.candidates import Lineage
 from ..bootstrap.planning.shares import Share
 from ..common.errors import UserError
 from ..common.schema import convert
-from .comfy_host import HostFailed
+from .comfy_host import HostFailed, plain_line
 
 MOST = 40_000
 """Candidates of one plan."""
+_NAME = "r{}-[0-9]{{3,6}}-[0-9a-f]{{6,8}}"
 COMPARED = (("base", "the base model"), ("parent_lora_sha256", "the LoRA file"), ("strength", "the LoRA's strength"),
             ("curve", "how the LoRA's strength changes"), ("prompt", "the prompts"), ("seed", "the seeds"),
             ("reference_hash", "the reference images"), ("recipe", "the model's weights, the workflow's settings, or "
@@ -39,7 +40,8 @@ class _Report:
 class RoundPlan:
     """Attributes:
         views: what each Save Candidates of the round plans; generators of one round have one each.
-        again: what a person asked for besides.
+        again: what a person asked for besides. Where it is not known what drew the old image, each generator has it
+            under the same name, and the first one draws it.
     """
 
     views: tuple[tuple[Lineage, ...], ...]
@@ -56,16 +58,26 @@ class RoundPlan:
         except UserError as error:
             raise HostFailed(f"its plan of the round cannot be read: {error}") from error
         plan = cls(tuple(tuple(report.plan) for report in reports),
-                   tuple({wish.name: wish for report in reports for wish in report.again}.values()))
-        names = [lineage.name for lineage in plan.all]
-        form = re.compile(rf"r{number}-[0-9]{{3,}}-[0-9a-f]{{6,8}}")
-        if not names or len(names) > MOST or len(set(names)) < len(names) or not all(map(form.fullmatch, names)) or any(
-                lineage.round != number for lineage in plan.all):
+                   tuple(wish for report in reports for wish in report.again))
+        if not plan._is_of(number):
             raise HostFailed(f"what it reports is not a plan of round {number}. Update the pack there and here.")
         if unsure := sorted({kind for report in reports for kind in report.unsure}):
-            raise UserError(f"{', '.join(unsure)} may give something else each time, so no two servers draw the same. "
-                            "Replace it with a node that says what it gives.")
+            raise UserError(f"{plain_line(', '.join(unsure))} may give something else each time, so no two servers "
+                            "draw the same. Replace it with a node that always gives the same.")
         return plan
+
+    def _is_of(self, number: int) -> bool:
+        views, form = [lineage for plan in self.views for lineage in plan], re.compile(_NAME.format(number))
+        planned, wished = ({lineage.name for lineage in each} for each in (views, self.again))
+        return (0 < len(self.all) <= MOST and len(planned) == len(views) and planned.isdisjoint(wished)
+                and all(lineage.round == number and form.fullmatch(lineage.name) and not lineage.repaired_from
+                        for lineage in self.all)
+                and not any(lineage.again_of for lineage in views) and all(lineage.again_of for lineage in self.again))
+
+    @property
+    def count(self) -> int:
+        """Number of candidates."""
+        return len({lineage.name for lineage in self.all})
 
     @property
     def all(self) -> list[Lineage]:
@@ -87,7 +99,7 @@ class RoundPlan:
         for field, words in COMPARED:
             if any(getattr(one, field) != getattr(two, field) for one, two in zip(mine, theirs, strict=True)):
                 return f"{words} differ" if words.endswith("s") else f"{words} differs"
-        return "their candidates have different names"
+        return "what they record beside the images differs"
 
     def _without_words(self) -> RoundPlan:
         return RoundPlan((tuple(replace(lineage, generator="") for lineage in self.all),))

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from ..bootstrap.candidates import Lineage
 from ..bootstrap.repairs import list_wished
 from ..bootstrap.rounds import REFERENCE, Project
-from ..common.files import read_json
+from ..common.files import plain_errors, read_json
 from ..common.leftovers import temporary_path
 from ..common.names import with_ending
 from ..pictures.images import IMAGE_SUFFIXES
@@ -74,7 +74,8 @@ class SentProject:
         """Whether the server has the desk's own folder: it can read a file there that has just been written."""
         token, file = secrets.token_bytes(16), temporary_path(self.project.folder / "farm")
         try:
-            file.write_bytes(token)
+            with plain_errors("write", file):
+                file.write_bytes(token)
             return host.file(f"bootstrap/{self.project.folder.name}", file.name) == token
         finally:
             file.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from ..pictures.small_copies import save_small
 from ..sweeps.axis_text import lines, parse_numbers
 from ..sweeps.cells import MANIFEST, PROMPT, SEED, STRENGTH, Axis, Cell, Sweep, cell_key
 from ..sweeps.prompt_sets import FROM_CAPTIONS
-from .comfy_host import ComfyHost, HostFailed
+from .comfy_host import ComfyHost, HostFailed, plain_line
 from .farm import Wait
 
 SWEEPERS = ("LoraBootstrap_CheckpointSweep", "LoraBootstrap_StrengthGrid")
@@ -230,7 +230,7 @@ def _difference(first: Sweep, other: Sweep, split: str) -> str:
         return "their axes differ"
     for name in sorted({*first.shared, *other.shared} - {split}):
         if first.shared.get(name) != other.shared.get(name):
-            return f"{name} is {first.shared.get(name)!r} and {other.shared.get(name)!r}"
+            return plain_line(f"{name} is {first.shared.get(name)!r} and {other.shared.get(name)!r}")
     for mine, theirs in zip(first.axes, other.axes, strict=True):
         keys = [[cell_key(choice.facts) for choice in axis.choices] for axis in (mine, theirs)]
         if mine.name != split and keys[0] != keys[1]:

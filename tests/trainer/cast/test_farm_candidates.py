@@ -3,7 +3,10 @@ here are stand-ins that plan and draw as Save Candidates does, with the library'
 
 import json
 import threading
+import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -19,6 +22,7 @@ from lora_bootstrap.trainer.bootstrap.planning.view_plan import (
 )
 from lora_bootstrap.trainer.bootstrap.repairs import Wish, change_wishes, list_wished
 from lora_bootstrap.trainer.bootstrap.rounds import Project
+from lora_bootstrap.trainer.cast import comfy_host, farm_candidates
 from lora_bootstrap.trainer.cast.comfy_host import HostFailed
 from lora_bootstrap.trainer.cast.farm import read_workflow, run_farm
 from lora_bootstrap.trainer.cast.farm_candidates import CandidateWork, RoundGathered
@@ -242,7 +246,8 @@ def plan_rows(desk, **changes):
 
 @pytest.mark.parametrize("changes", [
     {"name": "../../../evil"}, {"name": "r1-000-abcdef/x"}, {"name": "r2-000-abcdef"}, {"round": 2}, {"seed": "1"},
-    {"name": None}])
+    {"name": None}, {"name": f"r1-{'0' * 300}-abcdef"}, {"repaired_from": "r1-000-abcdef"},
+    {"again_of": "r1-000-abcdef"}])
 def test_a_plan_that_is_not_of_the_round_is_refused(desk, changes):
     assert RoundPlan.read(plan_rows(desk), 1).all
     with pytest.raises(HostFailed, match="cannot be read|is not a plan of round 1"):
@@ -268,6 +273,102 @@ def test_a_share_is_of_each_generator_of_the_round(desk):
              for recipe in ("edit model", "style LoRA")]
     rows = [{"plan": [lineage.to_dict() for lineage in plan], "again": [], "unsure": []} for plan in plans]
     assert RoundPlan.read(rows, 1).of_share(Share(2, 4)) == [*plans[0][1::4], *plans[1][1::4]]
+
+
+def test_the_farm_ends_when_all_is_gathered_though_a_server_is_still_busy_with_other_work(
+        tmp_path, desk, make_host, monkeypatch):
+    monkeypatch.setattr(farm_candidates, "PATIENCE", 0.05)
+    free, busy = make_host(), make_host()
+    answer = busy.answer
+    busy.answer = lambda path: {"/history": (200, b"{}"), "/queue": (200, b'{"queue_pending": [["id-1"]]}')}.get(
+        "/" + path.split("/")[1]) or answer(path)
+    with CandidateWork(workflow(), 1, tmp_path / "output", 2) as work:
+        stop_at = time.monotonic() + 10
+        last = list(run_farm(work, [free.client, busy.client], lambda: time.monotonic() > stop_at, poll=0.01))[-1]
+    assert isinstance(last, RoundGathered) and len(free.drawn) == VIEWS
+
+
+def test_a_server_whose_pack_knows_no_shares_is_not_asked_to_draw(tmp_path, desk, make_host):
+    old = make_host()
+    old.inputs = {}
+    with pytest.raises(UserError, match="its Save Candidates has no input share. Install or update LoRA Bootstrap"):
+        farm(tmp_path, old)
+    assert not old.prompts and not old.received
+
+
+def test_a_wish_that_two_generators_may_draw_is_fetched_from_the_one_that_drew_it(tmp_path, desk, make_host):
+    planned = lineage_of(desk.round(1), plan_views(desk, 1).views[3], Source(None, 0.0, "an earlier model"))
+    keep_candidates(desk.round(1), planned, [Image.new("RGB", (16, 8))])
+    change_wishes(desk.round(1), [Wish("0123abcd", planned.name, 7)])
+    host = make_host(tmp_path / "host0")
+    draw = host.draw
+
+    def draw_as_first(graph):
+        shown = draw(graph)
+        for row in [row for node in (shown or {}).values() for row in node[PLAN_REPORT]]:
+            row["again"].append({**row["again"][0], "recipe": "of another Save Candidates"})
+        return shown
+
+    host.draw = draw_as_first
+    last = farm(tmp_path, host)[-1]
+    assert (last.planned, last.fetched) == (VIEWS + 1, VIEWS + 1) and not list_wished(desk.round(1))
+
+
+def test_a_server_that_says_what_would_steer_a_terminal_is_shown_as_one_short_line(tmp_path, desk, make_host):
+    host = make_host(fails="\x1b[2JCUDA\nout of memory\r" + "x" * 10_000)
+    with pytest.raises(UserError) as refused:
+        farm(tmp_path, host)
+    assert "the workflow failed there:  [2JCUDA out of memory xxx".replace("  ", " ") in str(refused.value)
+    assert str(refused.value).isprintable() and len(str(refused.value)) < 1500
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_is_given_up(make_host, monkeypatch):
+    host = make_host()
+    monkeypatch.setattr(comfy_host, "MOST_SECONDS", 0.2)
+    ended = threading.Event()
+
+    def drip(handler, *_):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        with suppress(OSError):
+            for _ in range(100):
+                handler.wfile.write(b" ")
+                if ended.wait(0.05):
+                    return
+
+    host.server.RequestHandlerClass.reply = drip
+    with pytest.raises(HostFailed, match="it does not answer .its answer took more than 0.2 s"):
+        host.client.file("bootstrap", "x.png")
+    ended.set()
+
+
+def test_an_answer_that_ends_too_early_is_not_taken_for_the_whole(make_host):
+    host = make_host()
+
+    def cut_short(handler, *_):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"half")
+        handler.close_connection = True
+
+    host.server.RequestHandlerClass.reply = cut_short
+    with pytest.raises(HostFailed, match="its answer ended 996 bytes too early"):
+        host.client.file("bootstrap", "x.png")
+
+
+def test_a_project_folder_that_cannot_be_written_to_is_refused_in_one_line(tmp_path, desk, make_host, monkeypatch):
+    write = Path.write_bytes
+
+    def refuse(path, data):
+        if path.parent == desk.folder:
+            raise PermissionError(13, "Permission denied")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(UserError, match="cannot write .*: Permission denied; nothing was written"):
+        farm(tmp_path, make_host())
 
 
 # -- the part of a workflow --------------------------------------------------------------------------------------------
@@ -329,6 +430,32 @@ def test_a_training_that_each_server_would_repeat_is_refused(tmp_path, desk):
         cut_graph(graph, 1, desk, DeskRuns.of(desk, tmp_path / "output" / "loras"))
 
 
+def test_what_a_server_would_choose_again_is_refused(tmp_path, desk):
+    write_whole_run(tmp_path / "output", "zqx-style-2", project="zqx")
+    runs = DeskRuns.of(desk, tmp_path / "output" / "loras")
+    graph = workflow("4 Bootstrap a character")
+    [views] = [node["inputs"] for node in graph.values() if node["class_type"] == NAMED + "ViewPrompts"
+               and node["inputs"]["round"] == 2]
+    [curate] = [id for id, node in graph.items() if node["class_type"] == NAMED + "CurateImages"
+                and node["inputs"]["round"] == 1]
+    views["before"] = [curate, 2]
+    with pytest.raises(UserError, match=f"node {curate} .Curate Images. gives its images or its report to what draws"):
+        cut_graph(graph, 2, desk, runs)
+    views["before"], graph[curate]["inputs"]["round"] = [curate, 5], ["1", 0]
+    with pytest.raises(UserError, match=f"the round of node {curate} .Curate Images. comes over a link"):
+        cut_graph(graph, 2, desk, runs)
+
+
+def test_a_load_run_whose_run_comes_over_a_link_is_left_as_it_is(tmp_path, desk):
+    graph = workflow()
+    [train] = [id for id, node in graph.items() if node["class_type"] == NAMED + "TrainLora"]
+    graph |= {train: {"class_type": NAMED + "LoadRun", "inputs": {"run": ["text", 0]}},
+              "text": {"class_type": "PrimitiveString", "inputs": {"value": "theirs"}}}
+    inputs_of(graph, "PickCheckpoint")[0]["run"] = [train, 0]
+    part = cut_graph(graph, 1, desk, DeskRuns.of(desk, tmp_path / "output" / "loras"))
+    assert part.runs == () and inputs_of(part.for_server("other", Share()), "LoadRun") == [{"run": ["text", 0]}]
+
+
 def test_what_cannot_be_shared_is_refused_before_a_server_is_asked(tmp_path, desk, capsys):
     def refused(graph, *words):
         file = tmp_path / "graph.json"
@@ -342,7 +469,7 @@ def test_what_cannot_be_shared_is_refused_before_a_server_is_asked(tmp_path, des
     assert "--name is 'x', but a round is drawn" in refused(workflow(), "--round", "1", "--name", "x")
     other = workflow()
     inputs_of(other, "Project")[0]["trigger"] = "nobody"
-    assert "there is no project 'nobody' in" in refused(other, "--round", "1")
+    assert "project 'nobody' is not in" in refused(other, "--round", "1")
     inputs_of(other, "Project")[0]["name"] = "../x"
     assert "project '../x' cannot be a folder's" in refused(other, "--round", "1")
     inputs_of(other, "Project")[0]["name"] = ["1", 0]

@@ -259,7 +259,8 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
           settings: CurationSettings, first: Sequence[int] = ()) -> list[int]:
     """`first`, then greedily the best sum of score and distance to what is already picked, until none is left. No view
     takes more than its share of `count`, as long as an image is left whose views all have room; then each image beyond
-    a share weighs as much as a standard deviation of the score. What comes after the first `count` is the reserve."""
+    a share weighs as much as a standard deviation of the likeness. What comes after the first `count` is the reserve.
+    """
     if not members:
         return list(first)
     # sharpness above the usual is texture, not quality; so only a lack of it counts, and looking burnt
