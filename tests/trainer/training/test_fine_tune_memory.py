@@ -2,6 +2,7 @@
 
 import os
 import signal
+import traceback
 
 import pytest
 import torch
@@ -134,9 +135,13 @@ def test_what_a_killed_run_kept_on_disk_is_removed_by_the_next_start(tiny_backbo
     child = os.fork()
     if child == 0:  # the child dies in the middle, as if it were killed
         try:
+            # makes a pool in place of the parent's, before threads that read images race to do so
+            torch.set_num_threads(1)
             for event in train(tiny_backbone, dataset, config(), tmp_path):
                 if isinstance(event, StepDone) and event.step == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
