@@ -28,8 +28,6 @@ PATIENCE = 60.0
 """Seconds without any answer after which a server counts as gone: a long step can keep it from answering."""
 UPLOAD_PATIENCE = 1800.0
 """Seconds that a server may take to read a file that it is sent."""
-
-
 MOST_SECONDS = 600.0
 """Seconds in which an answer must be complete: a server that sends a byte now and then never runs into TIMEOUT."""
 LONGEST = 600
@@ -109,7 +107,7 @@ class ComfyHost:
         try:
             with file.open("rb") as sent, urlopen(Request(self.address + path, sent, headers, method="POST"),
                                                   timeout=UPLOAD_PATIENCE) as answer:
-                data = answer.read(MOST_ANSWER)
+                data = _read_body(answer, MOST_ANSWER)
         except HTTPError as error:
             raise HostFailed(f"it refused {path.partition('?')[0]}: {_reason(error)}") from error
         except (URLError, HTTPException, OSError, ValueError) as error:

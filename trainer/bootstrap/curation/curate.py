@@ -277,10 +277,11 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
         caps |= _even_shares([name for index in {*members, *first} if (name := candidates[index].generator)], count)
     used = Counter(group for index in first for group in _groups(candidates[index]))
     while rest := [i for i in members if i not in picked]:
-        room = [i for i in rest if _has_room(candidates[i], used, caps, (GENERATOR,))] or rest
-        within = [i for i in room if _has_room(candidates[i], used, caps)] or room
+        room = [i for i in rest if not _overshoot(candidates[i], used, caps, (GENERATOR,))] or rest
+        over = {i: _overshoot(candidates[i], used, caps) for i in room}
+        within = [i for i in room if not over[i]] or room
         spread = distance[within][:, picked].amin(1) if picked else torch.zeros(len(within))
-        beyond = torch.tensor([float(_overshoot(candidates[i], used, caps)) for i in within])
+        beyond = torch.tensor([float(over[i]) for i in within])
         best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2) - beyond).argmax())]
         picked.append(best)
         used.update(_groups(candidates[best]))
@@ -291,16 +292,12 @@ def _groups(candidate: Candidate) -> list[tuple[str, str]]:
     return [*candidate.prompt.view.items(), (GENERATOR, candidate.generator)]
 
 
-def _has_room(candidate: Candidate, used: Mapping[tuple[str, str], int], caps: Mapping[tuple[str, str], int],
-              axes: Collection[str] = ()) -> bool:
-    """Whether a candidate is within the caps of its groups, or of those on these axes only."""
-    return all(used[group] < caps.get(group, math.inf) for group in _groups(candidate)
+def _overshoot(candidate: Candidate, used: Mapping[tuple[str, str], int], caps: Mapping[tuple[str, str], int],
+               axes: Collection[str] = ()) -> float:
+    """By how many images the candidate would take its groups, or those on these axes only, beyond their caps; 0 if each
+    has room."""
+    return sum(max(0, used[group] + 1 - caps.get(group, math.inf)) for group in _groups(candidate)
                if not axes or group[0] in axes)
-
-
-def _overshoot(candidate: Candidate, used: Mapping[tuple[str, str], int], caps: Mapping[tuple[str, str], int]) -> float:
-    """By how many images the candidate's groups would be over their shares, all together; 0 if each has room."""
-    return sum(max(0, used[group] + 1 - caps.get(group, math.inf)) for group in _groups(candidate))
 
 
 def _count_by_generator(candidates: Sequence[Candidate]) -> Counter[str]:
