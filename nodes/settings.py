@@ -56,8 +56,8 @@ class Row:
 ROWS = (
     Row("optimizer.name", "Optimizer. prodigy finds its own rate: leave learning_rate at 0, or set it to 1. adamw8bit "
                           "needs bitsandbytes. adamw_bf16 holds the LoRA and its state in 16 bits, in half the memory. "
-                          "adamw_schedule_free needs no schedule, and the package schedulefree. lion takes a fifth of "
-                          "AdamW's rate; lion and came need the package pytorch-optimizer.",
+                          "adamw_schedule_free needs no schedule, and the package schedulefree. lion takes a third of "
+                          "AdamW's rate and came a tenth; both need the package pytorch-optimizer.",
         options=tuple(OPTIMIZERS), widget="optimizer"),
     Row("optimizer.schedule", "Course of the learning rate over the run, after the warm-up.", PRESET, tuple(SCHEDULES)),
     Row("optimizer.warmup_steps", "Steps over which the learning rate rises from near 0.", most=100_000),

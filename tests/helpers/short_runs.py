@@ -34,6 +34,15 @@ def losses(events):
     return [event.loss for event in events if isinstance(event, StepDone)]
 
 
+def change(events):
+    """Norm of all that a run's LoRA adds to the weights."""
+    weights = load_file(events[-1].path)
+    layers = [name.removesuffix(".lora_down.weight") for name in weights if name.endswith(".lora_down.weight")]
+    parts = [weights[f"{layer}.lora_up.weight"].flatten(1) @ weights[f"{layer}.lora_down.weight"].flatten(1)
+             for layer in layers]
+    return sum(part.float().pow(2).sum().item() for part in parts) ** 0.5
+
+
 def same_weights(events, others):
     """Whether two runs ended with the same bits."""
     mine, theirs = load_file(events[-1].path), load_file(others[-1].path)

@@ -47,6 +47,7 @@ from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
+from .optimizers import found_rate_warning
 from .parallel.followed import open_run
 from .parallel.team import ALONE, Share, Team, check_team
 from .preserving.beside import FrozenLoras, beside_key, check_beside, describe_beside
@@ -234,6 +235,7 @@ class _Session:
                 if self.team.any(should_stop()):
                     break
             yield from self._done_steps()
+            yield from map(Warned, filter(None, [found_rate_warning(self.optimizer)]))
         except BaseException as error:
             if not isinstance(error, Diverged):  # a diverged run keeps its last good state
                 # a UserError often names already why nothing can be saved

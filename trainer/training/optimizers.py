@@ -73,6 +73,7 @@ class OptimizerRow:
             `eval`, which swap one for the other.
         schedule: the schedule to start from, for optimizers that need none.
         share: share of a preset's learning rate, which is for AdamW, that it starts from.
+        renewed: whether it trains otherwise than in earlier versions, so that their runs are not this one's.
     """
 
     title: str
@@ -84,6 +85,7 @@ class OptimizerRow:
     averages: bool = False
     schedule: str | None = None
     share: float = 1.0
+    renewed: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -125,8 +127,9 @@ def _adafactor(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim
 
 def _prodigy(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
     prodigy = _need("prodigyopt", "prodigy", "prodigy").Prodigy
-    # without safeguard_warmup the estimate of the rate is poisoned by the warm-up's small steps
-    return prodigy(groups, weight_decay=weight_decay, use_bias_correction=True, safeguard_warmup=True)
+    # Without safeguard_warmup the estimate of the rate is poisoned by the warm-up's small steps. Bias correction makes
+    # the first steps so small that the estimate is found late: on the sandbox after 80 steps, in place of 20.
+    return prodigy(groups, weight_decay=weight_decay, use_bias_correction=False, safeguard_warmup=True)
 
 
 def _adamw_bf16(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
@@ -152,18 +155,21 @@ def _came(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Opti
 
 LEAST_SHARE = 0.1
 """Share of its own rate below which an optimizer that finds it hardly learns."""
+GROWN = 10
+"""How many times its start the rate must be that an optimizer finds. From there on it grows fast."""
 
 OPTIMIZERS = {
     "adamw": OptimizerRow("AdamW", _adamw),
     "adamw8bit": OptimizerRow("AdamW, 8-bit state (bitsandbytes)", _adamw8bit),
     "adafactor": OptimizerRow("Adafactor, fixed rate", _adafactor, factored=True),
-    "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0, alone=False),
+    "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0, alone=False,
+                            renewed=True),
     "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance", _adamw_bf16, precision="bfloat16",
                                alone=False),
     "adamw_schedule_free": OptimizerRow("AdamW, schedule-free (2405.15682)", _schedule_free, alone=False, averages=True,
                                         schedule="constant"),
-    "lion": OptimizerRow("Lion (2302.06675), a fifth of AdamW's rate", _lion, share=0.2),
-    "came": OptimizerRow("CAME (2307.02047), little memory", _came, factored=True),
+    "lion": OptimizerRow("Lion (2302.06675), a third of AdamW's rate", _lion, share=1 / 3),
+    "came": OptimizerRow("CAME (2307.02047), little memory, a tenth of AdamW's rate", _came, factored=True, share=0.1),
 }
 
 
@@ -174,6 +180,15 @@ def rate_warning(settings: OptimizerConfig) -> str:
         return ""
     return (f"{settings.name} finds its own rate and multiplies it by optimizer.learning_rate, so at "
             f"{settings.learning_rate:g} it hardly learns. Set the learning rate to {own:g}, or to 0 in Train LoRA.")
+
+
+def found_rate_warning(optimizer: torch.optim.Optimizer) -> str:
+    """One line if a training ends before its optimizer has found a rate to learn at; else ""."""
+    group = optimizer.param_groups[0]
+    if "d" not in group or group["d"] >= GROWN * group["d0"]:
+        return ""
+    return (f"the optimizer finds its own rate, which has only grown from {group['d0']:.1g} to {group['d']:.1g}, so "
+            "the training has hardly changed anything. Take more steps or another optimizer, such as adamw.")
 
 
 def build_optimizer(

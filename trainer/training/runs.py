@@ -37,6 +37,7 @@ from ..models.families import Family
 from ..models.precision import choose_precision
 from ..proofs.proof import Proof, proof_rows
 from .config import AUTO_PRECISION, FULL, LORA, TrainConfig
+from .optimizers import OPTIMIZERS
 
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
@@ -71,14 +72,16 @@ def run_key(
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
     Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here; one
-    of LATER counts if it is set. A family counts if it trains otherwise than in earlier versions. `edit_form` is how
-    the model is given control images; "" without any. `given` is what else it was given, by name.
+    of LATER counts if it is set. A family or an optimizer counts if it trains otherwise than in earlier versions.
+    `edit_form` is how the model is given control images; "" without any. `given` is what else it was given, by name.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
              "validation": validation_fingerprint, "format": FORMAT}
     if family is not None and config.adapter.layers in family.renewed:
         facts["family"] = family.name
+    if OPTIMIZERS[config.optimizer.name].renewed:
+        facts["optimizer"] = config.optimizer.name
     if edit_form:
         facts["edit_form"] = edit_form
     facts |= given or {}

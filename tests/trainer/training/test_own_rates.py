@@ -1,9 +1,15 @@
-"""Optimizers that find their own rate start from it, and say so where it is held back."""
+"""Optimizers that find their own rate start from it, and say so where it is held back or not found."""
+
+from dataclasses import replace
 
 import pytest
+import torch
 
+from lora_bootstrap.tests.helpers.short_runs import change, run
+from lora_bootstrap.tests.helpers.tiny import make_dataset
 from lora_bootstrap.trainer.captions.kinds import KINDS
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, OptimizerConfig, rate_warning
 from lora_bootstrap.trainer.training.presets import preset_config
@@ -29,12 +35,13 @@ def test_a_rate_that_is_not_a_number_is_a_mistake_in_one_line():
 
 @pytest.mark.parametrize("kind", ["style", "character"])
 @pytest.mark.parametrize("family", ["sandbox", "sdxl"])
-def test_lion_takes_a_fifth_of_the_presets_rates_and_a_schedule_free_optimizer_no_schedule(kind, family):
+def test_lion_takes_a_third_of_the_presets_rates_came_a_tenth_and_a_schedule_free_optimizer_no_schedule(kind, family):
     plain = preset_config(FAMILIES[family], kind).optimizer
-    lion = preset_config(FAMILIES[family], kind, {"optimizer.name": "lion"}).optimizer
-    assert lion.learning_rate == pytest.approx(plain.learning_rate / 5) and lion.schedule == plain.schedule
-    if plain.text_encoder_learning_rate:
-        assert lion.text_encoder_learning_rate == pytest.approx(plain.text_encoder_learning_rate / 5)
+    for name, parts in (("lion", 3), ("came", 10)):
+        own = preset_config(FAMILIES[family], kind, {"optimizer.name": name}).optimizer
+        assert own.learning_rate == pytest.approx(plain.learning_rate / parts) and own.schedule == plain.schedule
+        if plain.text_encoder_learning_rate:
+            assert own.text_encoder_learning_rate == pytest.approx(plain.text_encoder_learning_rate / parts)
     free = preset_config(FAMILIES[family], kind, {"optimizer.name": "adamw_schedule_free"}).optimizer
     assert (free.schedule, free.learning_rate) == ("constant", plain.learning_rate)
     chosen = {"optimizer.name": "lion", "optimizer.learning_rate": 3e-4, "optimizer.schedule": "rex"}
@@ -65,3 +72,42 @@ def test_a_run_of_a_row_that_trains_otherwise_now_is_another_run():
     assert run_key(attention, "b", "d", family=FAMILIES["flux"]) != run_key(attention, "b", "d")
     both = preset_config(FAMILIES["flux"], "style")
     assert run_key(both, "b", "d", family=FAMILIES["flux"]) == run_key(both, "b", "d")
+
+
+def test_a_run_of_an_optimizer_that_trains_otherwise_now_is_another_run(monkeypatch):
+    config = preset_config(FAMILIES["sdxl"], "style", {"optimizer.name": "prodigy"})
+    now = run_key(config, "base", "data")
+    monkeypatch.setitem(OPTIMIZERS, "prodigy", replace(OPTIMIZERS["prodigy"], renewed=False))
+    assert run_key(config, "base", "data") != now
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_backbone, tmp_path_factory):
+    """(name of an optimizer, steps) → the events of a training of the tiny model by the sandbox's preset."""
+    dataset, done = make_dataset(tmp_path_factory.mktemp("data")), {}
+
+    def train(name, steps):
+        if (name, steps) not in done:
+            torch.set_num_threads(1)
+            settings = {"name": name, "steps": steps, "optimizer.name": name, "data.resolution": 32,
+                        "data.batch_size": 1, "data.trigger": "zqx"}
+            done[name, steps] = run(tiny_backbone, dataset, tmp_path_factory.mktemp(name),
+                                    preset_config(FAMILIES["sandbox"], "character", settings))
+        return done[name, steps]
+
+    return train
+
+
+@pytest.mark.parametrize("name", ["prodigy", "lion", "came"])
+def test_by_the_preset_no_optimizer_learns_next_to_nothing_or_far_too_much(trained, name):
+    """In the rates of AdamW, CAME changes the weights 70 times as much."""
+    pytest.importorskip("prodigyopt" if name == "prodigy" else "pytorch_optimizer")
+    assert 0.02 < change(trained(name, 60)) / change(trained("adamw", 60)) < 20
+
+
+def test_a_training_that_ends_before_its_rate_is_found_says_so(trained):
+    pytest.importorskip("prodigyopt")
+    short, long = ([event.message for event in trained("prodigy", steps) if isinstance(event, Warned)]
+                   for steps in (8, 60))
+    assert any("has hardly changed anything. Take more steps" in line for line in short)
+    assert not any("hardly changed" in line for line in long)
