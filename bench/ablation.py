@@ -1,10 +1,11 @@
 """What each training option does on the sandbox, against the default at the same steps.
 
 `python -m lora_bootstrap.bench.ablation --images 16` trains a LoRA for every row of ROWS on true drawings of each
-held-out character, and lets the sandbox's judge read what it draws of unseen views, prompted by the trigger alone. It
-writes bench/results/ablation.md and .json after each case. What is measured already is not measured again, so numbers
-of images may be measured one after another. The default is trained with several seeds: how far those lie apart says
-which differences are chance.
+held-out character, and lets the sandbox's judge read what it draws of unseen views, prompted by the trigger alone.
+*drift* is by how much it changes what the base draws of others without the trigger. Results are written to
+bench/results/ablation.md and .json after each case. What the latter holds is not measured again, so numbers of images
+may be measured one after another, also on several machines. The default is trained with several seeds: how far those
+lie apart says which differences are chance.
 
 A row is a name and settings by their dotted names. Rows whose settings or libraries are unknown here are skipped.
 """
@@ -13,19 +14,26 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, variance
 from typing import Any
 
+from torch import Tensor
+
 from ..sandbox import world
 from ..sandbox.judge import Judge, load_judge
 from ..trainer.backends.diffusers import load_backbone
+from ..trainer.bootstrap.candidates import picture_seed
+from ..trainer.captions.tags import join_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import read_json, write_json
 from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.sampler import Sampler
 from ..trainer.training.config import TrainConfig, setting_names
 from ..trainer.training.optimizers import build_optimizer
 from ..trainer.training.presets import preset_config
@@ -33,13 +41,15 @@ from ..trainer.training.runs import read_run
 from ..trainer.training.trained.average import average_checkpoints
 from .bootstrap import TRIGGER, Arm, draw_scenes, figures
 from .finetune import drawings, train_file, unseen_scenes
-from .report import write_result
+from .report import RESULTS, write_result
 
-FIGURES = ("identity", "signature", "prompt", "copied")
+FIGURES = ("identity", "signature", "prompt", "copied", "drift")
 TITLE = "What each training option does (sandbox judge, percent; differences to the default in points)"
 DEFAULT = "default"
 CHECKPOINTS = 10
 """Checkpoints of each run, for the rows that average the last of them."""
+OTHERS = 8
+"""Pictures without the trigger, for *drift*."""
 CHANCE = 2.0
 """Standard errors within which a difference is taken for chance."""
 
@@ -54,6 +64,29 @@ class Row:
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     last: int = 0
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """Attributes:
+        trained: the last file of each training, for rows that differ only in what they make of its checkpoints.
+    """
+
+    backbone: Any
+    judge: Judge
+    trained: dict[tuple[str, TrainConfig], Path] = field(default_factory=dict)
+
+    @cached_property
+    def of_the_base(self) -> Tensor:
+        return self.draw_others()
+
+    def draw_others(self) -> Tensor:
+        """[OTHERS, 3, H, W] in 0..1: other characters, prompted by their own tags."""
+        rng = random.Random("others")
+        scenes = [world.sample_scene(rng, world.sample_character(rng)) for _ in range(OTHERS)]
+        return Sampler.of(self.backbone).pictures(
+            self.backbone, [join_tags(world.caption_tags(scene)) for scene in scenes],
+            [picture_seed(0, 778, row) for row in range(OTHERS)])
 
 
 ROWS = (
@@ -92,34 +125,39 @@ ROWS = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
-    backbone, judge = load_backbone("sandbox"), load_judge()
-    store = options.work / "measured.json"
-    measured: list[dict[str, Any]] = read_json(store) if store.exists() else []
+    instruments = Instruments(load_backbone("sandbox"), load_judge())
+    measured = _measured(options)
     for images, row, seed, name in _cases(options):
         if (missing := _missing(row)) or (options.rows and row.name not in options.rows):
             if missing:
                 print(f"{row.name}: skipped, {missing}", flush=True)
             continue
         case = {"row": row.name, "settings": dict(row.settings), "last": row.last, "images": images, "seed": seed,
-                "character": name, "views": options.views, "steps": options.steps, "base": backbone.fingerprint}
+                "character": name, "views": options.views, "steps": options.steps,
+                "base": instruments.backbone.fingerprint}
         if all(found["case"] != case for found in measured):
             started = time.monotonic()
-            measured.append({"case": case, **measure(row, images, seed, name, options, (backbone, judge))})
-            write_json(store, measured)
+            measured.append({"case": case, **measure(row, images, seed, name, options, instruments)})
             print(f"{images} {row.name} {seed} {name}: {time.monotonic() - started:.0f} s", flush=True)
-            write_tables([found for found in measured if _is_asked(found["case"], options)], options)
-    write_tables([found for found in measured if _is_asked(found["case"], options)], options)
+            write_tables(measured, options)
+    write_tables(measured, options)
+
+
+def _measured(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The cases of the result file, of all steps, views and characters."""
+    file = RESULTS / f"{options.name}.json"
+    return read_json(file)["cases"] if file.exists() else []
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--images", type=int, nargs="+", default=[16], help="drawings to train on")
-    parser.add_argument("--only", nargs="+", choices=world.HELD_OUT, default=["hinata", "momo", "midori", "akane"],
+    parser.add_argument("--only", nargs="+", choices=world.HELD_OUT, default=["hinata", "akane"],
                         metavar="NAME", help="these characters")
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="these rows only")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the default for each character")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--views", type=int, default=48, help="unseen views of each case")
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--views", type=int, default=32, help="unseen views of each case")
     parser.add_argument("--work", type=Path, default=Path("output/bench-ablation"), help="drawings and LoRAs")
     parser.add_argument("--name", default="ablation", help="of the result files")
     return parser.parse_args(argv)
@@ -150,22 +188,27 @@ def _missing(row: Row) -> str:
 
 
 def measure(row: Row, images: int, seed: int, name: str, options: argparse.Namespace,
-            instruments: tuple[Any, Judge]) -> dict[str, float]:
+            instruments: Instruments) -> dict[str, float]:
     """The figures of one LoRA, each in 0..1."""
-    backbone, judge = instruments
+    backbone = instruments.backbone
     dataset, seen = drawings(name, images, options.work)
     config = _config(backbone, row, images, seed, name, options)
-    file = train_file(backbone, dataset, config, options.work)
+    if (name, config) not in instruments.trained:
+        instruments.trained[name, config] = train_file(backbone, dataset, config, options.work)
+    file = instruments.trained[name, config]
     if row.last:
         file = average_checkpoints(read_run(file.parent), last=row.last).path
-    return read_file(backbone, judge, file, dataset, unseen_scenes(world.HELD_OUT[name], seen, options.views))
+    return read_file(instruments, file, dataset, unseen_scenes(world.HELD_OUT[name], seen, options.views))
 
 
-def read_file(backbone: Any, judge: Judge, file: Path, dataset: Dataset,
+def read_file(instruments: Instruments, file: Path, dataset: Dataset,
               scenes: Sequence[world.Scene]) -> dict[str, float]:
-    """What the judge reads in the drawings of a LoRA, prompted by the trigger alone."""
+    """What the judge reads in the drawings of a LoRA, prompted by the trigger alone; and its drift."""
+    backbone, judge, of_the_base = instruments.backbone, instruments.judge, instruments.of_the_base
     pictures = draw_scenes(backbone, Arm("", "trigger", file, dataset), scenes, scenes[0].character, 0)
-    found = figures(pictures, scenes, dataset, judge)
+    with backbone.lora(file, 1.0):
+        drift = (instruments.draw_others() - of_the_base).abs().mean().item()
+    found = {**figures(pictures, scenes, dataset, judge), "drift": drift}
     return {figure: found[figure] for figure in FIGURES}
 
 
@@ -179,9 +222,11 @@ def _config(backbone: Any, row: Row, images: int, seed: int, name: str, options:
 
 
 def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
-    """For each number of images the default's figures, and by how much each row differs."""
-    rows = [line for images in sorted({row["case"]["images"] for row in measured})
-            for line in difference_lines([row for row in measured if row["case"]["images"] == images])]
+    """For each number of images the default's figures, and by how much each row differs. The table is of the cases
+    that the options ask for; the file keeps all."""
+    asked = [row for row in measured if _is_asked(row["case"], options)]
+    rows = [line for images in sorted({row["case"]["images"] for row in asked})
+            for line in difference_lines([row for row in asked if row["case"]["images"] == images])]
     if not rows:
         return
     notes = (

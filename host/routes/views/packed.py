@@ -85,14 +85,27 @@ def pack(candidates: Sequence[Candidate]) -> dict[str, Any]:
 def _column(values: list[Any], in_words: Callable[[Any, Words], Any] | None, words: Words) -> dict[str, Any]:
     usual = values[0]
     others = [index for index, value in enumerate(values) if value != usual]
-    write = in_words or _unchanged
+    write = _writer(in_words, words) if in_words else _unchanged
     if 2 * len(others) > len(values):
-        return {"each": [write(value, words) for value in values]}
-    return {"usual": write(usual, words), "rows": {index: write(values[index], words) for index in others}}
+        return {"each": [write(value) for value in values]}
+    return {"usual": write(usual), "rows": {index: write(values[index]) for index in others}}
 
 
-def _unchanged(value: Any, _: Words) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
+
+
+def _writer(in_words: Callable[[Any, Words], Any], words: Words) -> Callable[[Any], Any]:
+    """`in_words` that looks at each value once: many candidates share a prompt, tags and a view."""
+    written: dict[Any, Any] = {}
+
+    def write(value: Any) -> Any:
+        key = value if isinstance(value, str) else tuple(value.items() if isinstance(value, dict) else value)
+        if key not in written:
+            written[key] = in_words(value, words)
+        return written[key]
+
+    return write
 
 
 def _places(texts: Iterable[str], words: Words) -> list[int]:
