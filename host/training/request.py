@@ -17,7 +17,7 @@ from ...trainer.training.config import FULL, LORA, TrainConfig
 from ...trainer.training.presets import Planned, check_length, kind_preset, plan_training
 from .. import paths
 
-SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
+SAVES, PREVIEWS = 4, 5
 """How often a run saves, measures and draws by default."""
 
 
@@ -90,7 +90,7 @@ def widgets_problem(name: str | None, trigger: str | None, kind: str | None, ste
 
 
 def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
-    """The family's preset, overridden by TrainSettings, then by the node's own widgets, plus how often to save, measure
+    """The family's preset, overridden by TrainSettings, then by the node's own widgets, plus how often to save
     and draw.
 
     Raises UserError for invalid values, and for images with neither a caption nor a trigger.
@@ -118,10 +118,8 @@ def own_settings(widgets: Widgets, family: Family) -> dict[str, Any]:
 
 
 def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest) -> dict[str, Any]:
-    """How often a run saves, measures and draws where TrainSettings does not say."""
-    measured = job.validation is not None or config.data.validation_fraction > 0
-    often = {"save_every": 0 if config.save_every_epochs else SAVES, "validate_every": VALIDATIONS * measured,
-             "preview_every": PREVIEWS}
+    """How often a run saves and draws where TrainSettings does not say."""
+    often = {"save_every": 0 if config.save_every_epochs else SAVES, "preview_every": PREVIEWS}
     found: dict[str, Any] = {
         name: -(-config.steps // times) if times else 0 for name, times in often.items() if name not in settings}
     if not config.preview_prompts:

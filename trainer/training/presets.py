@@ -94,10 +94,15 @@ class Planned:
     length: str
 
 
+VALIDATIONS = 10
+"""How often a run measures the images that are held back."""
+
+
 def plan_training(family: Family, kind: str, settings: Mapping[str, Any], dataset: Dataset,
                   validation: Dataset | None = None, regularisation: Dataset | None = None) -> Planned:
     """`preset_config` for a dataset: where the settings give neither steps nor epochs, the steps suit the number of
-    images that are trained on, and are twice as many with regularisation images, which have every second batch.
+    images that are trained on, and are twice as many with regularisation images, which have every second batch. Images
+    that are held back are measured on, also where the settings do not say how often.
 
     Args:
         validation: images to measure on; None: those that `data.validation_fraction` holds back.
@@ -113,6 +118,8 @@ def plan_training(family: Family, kind: str, settings: Mapping[str, Any], datase
         turns, why = 2 if epoch.regularisation else 1, describe_steps(preset, images)
         config = replace(config, steps=turns * steps_for(preset, images))
         why += ", and as many for the regularisation images" if why and turns > 1 else ""
+    if "validate_every" not in settings and (validation is not None or config.data.validation_fraction):
+        config = replace(config, validate_every=-(-config.steps // VALIDATIONS))
     return Planned(config, epoch.describe(config.steps) + (f" ({why})" if why else ""))
 
 

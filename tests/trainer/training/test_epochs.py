@@ -106,3 +106,12 @@ def test_a_plan_says_how_its_steps_follow_from_the_images(dataset):
 def test_numbers_in_sentences_are_singular_and_plural():
     assert [count_noun(number, "step") for number in (0, 1, 1.04, 1.06, 2, 2.5, 120.0)] == [
         "0 steps", "1 step", "1 step", "1.1 steps", "2 steps", "2.5 steps", "120 steps"]
+
+
+def test_images_that_are_held_back_are_measured_ten_times_unless_the_settings_say_how_often(dataset):
+    family, data = get_family("sandbox"), dataset((10, SQUARE, 1))
+    held = {"steps": 95, "data.validation_fraction": 0.2}
+    for settings, validation, every in ((held, None, 10), ({"steps": 95}, data, 10), ({"steps": 95}, None, 0),
+                                        ({**held, "validate_every": 0}, None, 0),
+                                        ({**held, "validate_every": 7}, None, 7)):
+        assert plan_training(family, "character", settings, data, validation).config.validate_every == every
