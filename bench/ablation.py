@@ -118,6 +118,8 @@ ROWS = (
     Row("LoHa", {"adapter.kind": "loha"}),
     Row("LoKr", {"adapter.kind": "lokr"}),
     Row("rsLoRA", {"adapter.rank_stabilized": True}),
+    Row("preservation 0.1", {"preservation.weight": 0.1}),
+    Row("preservation 0.3", {"preservation.weight": 0.3}),
     Row("preservation 1", {"preservation.weight": 1.0}),
     Row("preservation 1, every 4th step", {"preservation.weight": 1.0, "preservation.every": 4}),
 )

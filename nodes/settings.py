@@ -157,7 +157,7 @@ ROWS = (
     Row("data.prior_loss_weight", "Weight of regularisation images in the loss, if Train LoRA has any.", most=100.0,
         step=0.05, late=True),
     Row("preservation.weight", "How firmly the model is held to what the base model draws without the trigger. It "
-                               "needs no regularisation images. 0 turns this off; start at 1. A step takes about 2.3 "
+                               "needs no regularisation images. 0 turns this off; start at 0.1. A step takes about 2.3 "
                                "times as long, and no more memory.", most=1000.0, step=0.05,
         widget="preservation_weight", late=True),
     Row("preservation.prompt", "Prompt for which the base model is kept, such as 1girl, solo. Empty: no prompt at all, "

@@ -18,7 +18,7 @@ from ...trainer.training.presets import Planned, check_length, kind_preset, plan
 from .. import paths
 
 SAVES, PREVIEWS = 4, 5
-"""How often a run saves, measures and draws by default."""
+"""How often a run saves and draws by default."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def widgets_problem(name: str | None, trigger: str | None, kind: str | None, ste
 
 
 def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
-    """The family's preset, overridden by TrainSettings, then by the node's own widgets, plus how often to save
-    and draw.
+    """The family's preset, overridden by TrainSettings, then by the node's own widgets, plus how often to save and
+    draw.
 
     Raises UserError for invalid values, and for images with neither a caption nor a trigger.
     """

@@ -7,6 +7,7 @@ from itertools import chain
 
 import pytest
 
+from lora_bootstrap.bench.ablation import DEFAULT, ROWS
 from lora_bootstrap.nodes.extension import NODES
 from lora_bootstrap.trainer.bootstrap.config import CurationSettings
 from lora_bootstrap.trainer.captions.kinds import KINDS
@@ -15,7 +16,7 @@ from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.sweeps.score import ScoreSettings
 from lora_bootstrap.trainer.training.config import setting_names
 from lora_bootstrap.trainer.training.epochs import steps_for
-from lora_bootstrap.trainer.training.presets import kind_preset
+from lora_bootstrap.trainer.training.presets import kind_preset, preset_config
 
 from ..helpers.pages import GUIDES, HELP, OTHERS, ROOT, SERVED, Page, broken, notes
 from ..helpers.templates import NAMES, boxes_of, inputs_of, ui
@@ -192,6 +193,40 @@ def test_what_views_of_an_edit_model_are_said_to_bring_was_measured():
     assert shown == [measured["loop", "", ""], measured["edit only", "15", "80"], measured["edit + loop", "15", "80"]]
     less, more = (measured[arm, "30", "80"][0] for arm in ("edit only", "edit + loop"))
     assert f"from {less} % to {more} %" in guide.prose
+
+
+def ablation() -> dict[str, dict[str, tuple[str, str]]]:
+    """Row of bench/ablation.py → number of images → (identity, drift), each a difference to the default, with a star if
+    it is more than chance."""
+    measured: dict[str, dict[str, tuple[str, str]]] = {}
+    for images, name, _, identity, *_, drift in rows(Page.of(ROOT / "bench" / "results" / "ablation.md"), 8)[2:]:
+        measured.setdefault(name, {})[images] = (re.sub(" ± [^ ]+", "", identity), re.sub(" ± [^ ]+", "", drift))
+    del measured[DEFAULT]
+    return measured
+
+
+def without_effect() -> set[str]:
+    return {name for name, found in ablation().items() if not any("*" in identity for identity, _ in found.values())}
+
+
+def test_what_each_option_of_a_training_is_said_to_do_was_measured():
+    page, measured = Page.of(ROOT / "web" / "docs" / "LoraBootstrap_TrainSettings.md"), ablation()
+    told = {row[0]: row[1:] for row in rows(page, 5)[2:]}
+    assert told == {name: [*(found.get(images, ("",))[0] for images in ("4", "16", "40")), found["16"][1]]
+                    for name, found in measured.items() if name not in without_effect()}
+    listed = re.search(r"Nothing beyond chance was seen of: (.*?)\. ", page.prose)
+    assert listed and set(listed[1].split("; ")) == without_effect()
+    _, (_, name, _, long, *_) = rows(Page.of(ROOT / "bench" / "results" / "ablation_long.md"), 8)[2:]
+    assert name == "schedule constant" and "*" not in long and f"`constant` has {long.lstrip('+')} points more" in page.prose
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_showed_no_effect_is_off_unless_someone_turns_it_on(family):
+    preset = preset_config(FAMILIES[family], "character").to_dict()
+    for row in ROWS:
+        for setting, value in row.settings.items() if row.name in without_effect() else ():
+            room, name = setting.split(".")
+            assert preset[room][name] != value, row.name
 
 
 def test_limits_in_the_words_of_the_panels_are_those_that_decide():
