@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from lora_bootstrap.tests.helpers.short_runs import change, run
 from lora_bootstrap.tests.helpers.tiny import make_dataset
@@ -88,7 +87,6 @@ def trained(tiny_backbone, tmp_path_factory):
 
     def train(name, steps):
         if (name, steps) not in done:
-            torch.set_num_threads(1)
             settings = {"name": name, "steps": steps, "optimizer.name": name, "data.resolution": 32,
                         "data.batch_size": 1, "data.trigger": "zqx"}
             done[name, steps] = run(tiny_backbone, dataset, tmp_path_factory.mktemp(name),
