@@ -1,5 +1,6 @@
 """Two processes train the run that one would: the same losses, files and states, and nothing twice."""
 
+import functools
 import json
 import sys
 
@@ -37,8 +38,12 @@ DIVERGED = Case("diverged", {"data.batch_size": 2, "optimizer.learning_rate": 1e
 KILLED = Case("killed", MASKED.settings, killed=2)
 ALL = {**{case.root: case for case in CASES.values()}, "stopped": STOPPED, "resumed": RESUMED, "begun": BEGUN,
        "short": SHORT, "broken": BROKEN, "diverged": DIVERGED, "killed": KILLED}
-LIMIT, IN_FILES = 1e-5, 1e-4
-"""Largest difference of a loss, and of a weight: Adam magnifies rounding where a gradient is near zero."""
+IN_FIGURES = {"auto": 1e-4, "fp16": 5e-3}
+"""By precision (auto: fp32 on a CPU), the largest relative difference of a loss or norm. That much is rounding: parts of
+a batch are multiplied by other code than the whole, and each processor rounds differently."""
+IN_STEPS = 0.1
+"""Largest difference of the weights, root mean square, in steps of the learning rate. No bound on a single weight:
+Adam moves one whose gradient is near zero by a whole step this way or that, as rounding has it."""
 SOON = 60  # seconds, on a busy machine; a process that does not answer is waited for an hour
 
 
@@ -79,18 +84,22 @@ def weights(folder, root):
 
 
 def distance(folder, root, other):
-    """The largest difference of any weight."""
+    """Root mean square of the difference of the weights."""
     mine, theirs = weights(folder, root), weights(folder, other)
     assert mine.keys() == theirs.keys()
-    return max((mine[name].float() - theirs[name].float()).abs().max().item() for name in mine)
+    return torch.cat([(mine[name].float() - theirs[name].float()).flatten() for name in mine]).square().mean().sqrt()
 
 
-def assert_same_steps(steps, others):
+def assert_same_file(folder, root, case):
+    steps = distance(folder, root, f"one/{case.root}") / case.config.optimizer.learning_rate
+    assert steps < IN_STEPS
+
+
+def assert_same_steps(steps, others, case):
     assert [step[0] for step in steps] == [step[0] for step in others]
+    same = functools.partial(pytest.approx, rel=IN_FIGURES[case.config.precision])
     for (step, loss, norm, images), (_, *rest) in zip(steps, others, strict=True):
-        assert rest[0] == pytest.approx(loss, abs=LIMIT), step
-        assert rest[1] == pytest.approx(norm, abs=LIMIT), step
-        assert rest[2] == pytest.approx(images, abs=LIMIT), step
+        assert rest == [same(loss), same(norm), same(images)], step
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -99,8 +108,8 @@ def test_two_processes_train_as_one_does(name, together, alone, folder):
     one, (first, second) = alone(case), together[case.root]
     assert first.error == second.error == one.error == ""
     assert first.steps == second.steps, "both know the figures of the whole step"
-    assert_same_steps(one.steps, first.steps)
-    assert distance(folder, case.root, f"one/{case.root}") < IN_FILES
+    assert_same_steps(one.steps, first.steps, case)
+    assert_same_file(folder, case.root, case)
 
 
 def test_processes_that_share_no_batch_end_with_the_bits_of_one(together, alone, folder):
@@ -118,8 +127,8 @@ def test_all_stop_at_the_step_after_which_one_was_asked_to_and_resume_with_the_s
 
 
 def test_two_processes_go_on_with_what_one_began(together, alone, folder):
-    assert_same_steps(alone(MASKED).steps[3:], together["begun"][0].steps)
-    assert distance(folder, "begun", "one/masked") < IN_FILES
+    assert_same_steps(alone(MASKED).steps[3:], together["begun"][0].steps, MASKED)
+    assert_same_file(folder, "begun", MASKED)
 
 
 def test_only_the_first_process_encodes_images_and_writes_files(together, folder):
@@ -139,7 +148,7 @@ def test_the_run_is_the_same_for_any_number_of_processes(together, alone, folder
 def test_memory_that_runs_out_in_one_process_lets_all_take_the_step_again(together, alone, folder):
     first, second = together["short"]
     assert first.error == second.error == ""
-    assert_same_steps(alone(MASKED).steps, first.steps)
+    assert_same_steps(alone(MASKED).steps, first.steps, MASKED)
     assert json.loads((folder / "short" / "team" / "run.json").read_text())["recomputed"] == 0.5
 
 
@@ -159,5 +168,5 @@ def test_a_killed_process_ends_the_other_and_one_goes_on_with_the_run(together, 
     assert second is None and "process 1 of 2 stops, because another process" in first.error
     assert first.seconds < SOON
     rest = run_case(Case("killed", MASKED.settings), tiny_backbone, folder)
-    assert_same_steps(alone(MASKED).steps[2:], rest.steps)
-    assert distance(folder, "killed", "one/masked") < IN_FILES
+    assert_same_steps(alone(MASKED).steps[2:], rest.steps, MASKED)
+    assert_same_file(folder, "killed", MASKED)
