@@ -2,10 +2,9 @@
 
 `python -m lora_bootstrap.bench.ablation --images 16` trains a LoRA for every row of ROWS on true drawings of each
 held-out character, and lets the sandbox's judge read what it draws of unseen views, prompted by the trigger alone.
-*drift* is by how much it changes what the base draws of others without the trigger. Results are written to
-bench/results/ablation.md and .json after each case. What the latter holds is not measured again, so numbers of images
-may be measured one after another, also on several machines. The default is trained with several seeds: how far those
-lie apart says which differences are chance.
+Results are written to bench/results/ablation.md and .json after each case. What the latter holds is not measured again,
+so numbers of images may be measured one after another, also on several machines. The default is trained with several
+seeds: how far those lie apart says which differences are chance.
 
 A row is a name and settings by their dotted names. Rows whose settings or libraries are unknown here are skipped.
 """
@@ -237,7 +236,9 @@ def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namesp
         "The default's line holds its figures. All other lines hold differences to it, each with ± its standard error, "
         "which follows from how far the default's trainings with other seeds lie apart. A difference within "
         f"{CHANCE:g} of these is chance, and only others have a star. With so many lines, one difference in twenty "
-        "earns a star by chance.")
+        "earns a star by chance.\n\n"
+        "*drift* is by how much the LoRA changes what the base draws of others without the trigger: the mean "
+        f"difference of {OTHERS} pictures, in percent of white.")
     path = write_result(options.name, TITLE, rows, notes)
     write_json(path.with_suffix(".json"), {**read_json(path.with_suffix(".json")), "cases": list(measured)})
 

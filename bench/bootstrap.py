@@ -34,7 +34,7 @@ from ..sandbox import world
 from ..sandbox.judge import Judge, load_judge
 from ..trainer.backends.diffusers import load_backbone
 from ..trainer.bootstrap.candidates import picture_seed
-from ..trainer.bootstrap.config import IMAGES, MARKS, CurationSettings
+from ..trainer.bootstrap.config import IMAGES, STYLE_ON, CurationSettings
 from ..trainer.bootstrap.events import BootstrapFinished, StageFinished
 from ..trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from ..trainer.bootstrap.project import key_of
@@ -124,7 +124,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, nargs=2, default=[48, 96])
     parser.add_argument("--candidate-curve", type=float, nargs=3, default=[], metavar=("EARLY", "LATE", "FROM"))
     parser.add_argument("--candidate-strengths", type=float, nargs="+", default=[0.6])
-    parser.add_argument("--style-on", choices=(IMAGES, MARKS), default=IMAGES)
+    parser.add_argument("--style-on", choices=STYLE_ON, default=IMAGES)
     parser.add_argument("--mark-weight", type=float, default=0.0)
     parser.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE")

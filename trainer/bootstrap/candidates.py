@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,12 +16,14 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..captions.axes import usual_view
 from ..captions.views import ViewPrompt
 from ..common.errors import UserError
 from ..common.events import Event, Progress
 from ..common.files import file_hash, read_json, remove_file, write_json
 from ..common.schema import convert, read_record
 from ..models.backbone import AppliedLora, Backbone
+from ..models.local_lora import Local, local_lora
 from ..models.sampler import Sampler, save_picture
 from ..pictures.images import load_pixels, to_image
 from ..pictures.small_copies import remove_small
@@ -30,7 +32,8 @@ from .curation.curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""
-_LATER_FIELDS = ("generator", "reference", "reference_hash", "edits", "again_of", "repaired_from", "curve")
+_LATER_FIELDS = ("generator", "reference", "reference_hash", "edits", "again_of", "repaired_from", "curve",
+                 "marks")
 """Fields of a lineage that are written only where they hold something."""
 
 PARTS = " · "
@@ -79,6 +82,8 @@ class Lineage:
     """Name of the candidate that this is a repaired copy of; "" for an image as it was drawn."""
     curve: str = ""
     """The factor on `strength` over the steps (`Curve.text`); "" where it was the same throughout."""
+    marks: str = ""
+    """The LoRA of the marks that was drawn with, and how (`MarksLora.text`); "" for none."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
@@ -149,6 +154,27 @@ class PlannedView:
     wording: str = ""
 
 
+@dataclass(frozen=True)
+class MarksLora:
+    """A LoRA of the marks, which counts beside the style LoRA where it changes an image most.
+
+    Attributes:
+        hidden: the framings, by their usual tags, that do not show the marks; it is not used for them.
+    """
+
+    path: Path
+    hidden: frozenset[str] = frozenset()
+    local: Local = Local()
+
+    @property
+    def text(self) -> str:
+        return f"{self.path.stem} {file_hash(self.path)[:12]}, {self.local.text}"
+
+    def text_for(self, tags: Iterable[str]) -> str:
+        """What a lineage with these tags says of it."""
+        return self.text if self.hidden.isdisjoint(map(usual_view, tags)) else ""
+
+
 class PictureMaker:
     """Generates images for planned views into a folder; images that already exist are not made again."""
 
@@ -156,8 +182,8 @@ class PictureMaker:
         self.backbone, self.sampler, self.should_stop = backbone, sampler, should_stop
 
     def make(self, what: str, folder: Path, views: Sequence[PlannedView], *, number: int = 0, lora: Path | None = None,
-             strengths: Sequence[float] = (1.0,),
-             curve: Curve | None = None) -> Generator[Event, None, tuple[list[Path], bool]]:
+             strengths: Sequence[float] = (1.0,), curve: Curve | None = None,
+             marks: MarksLora | None = None) -> Generator[Event, None, tuple[list[Path], bool]]:
         """Yields progress; returns (the images' paths, whether all of them already existed).
 
         The images cycle through `strengths`, which `curve` multiplies over the steps. Other images in the folder, left
@@ -168,25 +194,27 @@ class PictureMaker:
             Lineage(f"r{number}-{view.index:03d}", view.text, list(view.prompt.tags), dict(view.prompt.view), view.seed,
                     number, lora.stem if lora else "", digest,
                     strengths[view.index % len(strengths)] if lora else 0.0, self.backbone.fingerprint,
-                    wording=view.wording, curve=curve.text if curve and lora else "", **vars(self.sampler))
+                    wording=view.wording, curve=curve.text if curve and lora else "",
+                    marks=marks.text_for(view.prompt.tags) if marks else "", **vars(self.sampler))
             for view in views
         ]
         missing = [lineage for lineage in plan if not _is_there(folder, lineage)]
         done = len(plan) - len(missing)
-        for strength in dict.fromkeys(lineage.strength for lineage in missing):
-            group = [lineage for lineage in missing if lineage.strength == strength]
+        for way in dict.fromkeys((lineage.strength, lineage.marks) for lineage in missing):
+            group = [lineage for lineage in missing if (lineage.strength, lineage.marks) == way]
             for start in range(0, len(group), self.sampler.batch):
                 if self.should_stop():
                     raise Stopped
                 batch = group[start : start + self.sampler.batch]
-                self._make_batch(folder, batch, lora, strength, curve)
+                self._make_batch(folder, batch, lora, curve, marks)
                 done += len(batch)
                 yield Progress(what, done, len(plan))
         _remove_others(folder, {lineage.name for lineage in plan})
         return [folder / f"{lineage.name}.png" for lineage in plan], not missing
 
     def make_again(self, what: str, folder: Path, asked: Sequence[Lineage], lora: Path,
-                   curve: Curve | None = None) -> Generator[Event, None, list[Path]]:
+                   curve: Curve | None = None,
+                   marks: MarksLora | None = None) -> Generator[Event, None, list[Path]]:
         """Make images that a person asked for beside those of the plan. Yields progress, and returns their paths.
 
         Args:
@@ -196,8 +224,9 @@ class PictureMaker:
         for done, lineage in enumerate(asked):
             if self.should_stop():
                 raise Stopped
-            mine = replace(lineage, parent_lora=lora.stem, parent_lora_sha256=digest, base=base, **vars(self.sampler))
-            self._make_batch(folder, [mine], lora, mine.strength, curve)
+            mine = replace(lineage, parent_lora=lora.stem, parent_lora_sha256=digest, base=base,
+                           marks=marks.text_for(lineage.tags) if marks else "", **vars(self.sampler))
+            self._make_batch(folder, [mine], lora, curve, marks)
             yield Progress(what, done + 1, len(asked))
         return [folder / f"{lineage.name}.png" for lineage in asked]
 
@@ -205,21 +234,32 @@ class PictureMaker:
         """[N, 3, H, W] in 0..1, at the size at which images are compared."""
         return load_pixels(paths, self.sampler.measured_size)
 
-    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float,
-                    curve: Curve | None) -> None:
-        prompts, seeds = [lineage.prompt for lineage in batch], [lineage.seed for lineage in batch]
-        if lora is None:
-            pixels = self.sampler.pictures(self.backbone, prompts, seeds)
-        else:
-            with self.backbone.lora(lora, strength) as applied:
-                at_step = _follow(curve, applied, strength) if curve else None
-                pixels = self.sampler.pictures(self.backbone, prompts, seeds, at_step)
+    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, curve: Curve | None,
+                    marks: MarksLora | None) -> None:
+        """Make images of one strength, and all with the marks' LoRA or all without, as the first says."""
+        prompts, seeds, told = [lineage.prompt for lineage in batch], [lineage.seed for lineage in batch], []
+        with ExitStack() as loras:
+            if lora is not None:
+                applied = loras.enter_context(self.backbone.lora(lora, batch[0].strength))
+                told += [_follow(curve, applied, batch[0].strength)] if curve else []
+            if marks is not None and batch[0].marks:
+                told.append(loras.enter_context(local_lora(self.backbone, marks.path, marks.local,
+                                                           self.sampler.cfg)))
+            pixels = self.sampler.pictures(self.backbone, prompts, seeds, _tell_all(told) if told else None)
         for lineage, picture in zip(batch, pixels, strict=True):
             save_candidate(folder, to_image(picture), lineage)
 
 
 def _follow(curve: Curve, applied: AppliedLora, strength: float) -> Callable[[float], None]:
     return lambda done: applied.set_strength(strength * curve.at(done))
+
+
+def _tell_all(told: Sequence[Callable[[float], None]]) -> Callable[[float], None]:
+    def tell(done: float) -> None:
+        for each in told:
+            each(done)
+
+    return tell
 
 
 def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:

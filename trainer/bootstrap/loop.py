@@ -36,19 +36,19 @@ from ..training.events import Finished
 from ..training.loop import train
 from ..training.presets import plan_training
 from ..training.runs import read_losses
-from .candidates import Lineage, PictureMaker, Stopped, picture_seed
-from .config import MARKS, BootstrapConfig
+from .candidates import Lineage, MarksLora, PictureMaker, Stopped, picture_seed
+from .config import BOTH, IMAGES, MARKS, BootstrapConfig
 from .curation.curate_round import curate_round
 from .curation.round_figures import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
-from .marked import SETTINGS as MARKED, mark_crops, style_round
+from .marked import LONGER, SETTINGS as MARKED, framings_without, mark_crops, style_round
 from .planning.view_plan import Source, lineage_of, plan_views
 from .project import ProjectRecord, StageRecord, now, open_project
 from .repairs import list_wished
 from .report import write_report
 from .rounds import REFERENCE, KeptCandidate, Project
 from .stages import STAGES, list_stages
-from .status import style_run
+from .status import marks_run, style_run
 from .training_sets import for_character, make_crops, round_dataset
 
 SHOWCASE_COUNT = 5
@@ -106,6 +106,7 @@ class _Bootstrap:
         self.roles, self.depth = self.project.roles, self.project.depth
         self.sampler = Sampler.of(backbone, steps=config.sample_steps, cfg=config.cfg)
         self.pictures = PictureMaker(backbone, self.sampler, should_stop)
+        self.marks: MarksLora | None = None
         self.stage = ""
         self.visited: list[str] = []
 
@@ -162,15 +163,24 @@ class _Bootstrap:
                                             len(kept) + len(crops)))
 
     def _train_style(self, number: int, dataset: Dataset, reference: Tensor) -> Generator[Event, None, Path]:
-        marked: Dataset | None = None
-        if self.config.style_on == MARKS:
-            crops = self.project.crops()
-            marked, why = mark_crops(self.project, self._anchors(crops), reference)
-            if why:
-                yield Warned(f"{why} The style LoRAs are trained on whole images.")
+        marked = (yield from self._find_marks(number, reference)) if self.config.style_on != IMAGES else None
+        if marked and self.config.style_on == BOTH:
+            if number == 1:
+                lora = yield from self._do("marks", self._marks(marked), count=len(marked))
+                self.marks = MarksLora(lora, framings_without(self.project.crops(), marked))
+            marked = None
         work = self._style(style_round(self.project, number) if marked else number, marked or dataset,
                            MARKED if marked else {})
         return (yield from self._do("style", work, number, len(marked or dataset)))
+
+    def _find_marks(self, number: int, reference: Tensor) -> Generator[Event, None, Dataset | None]:
+        """The crops that show a mark, masked. None, after a warning, if the marks are not known."""
+        marked, why = mark_crops(self.project, self._anchors(self.project.crops()), reference)
+        if why and self.config.style_on == MARKS:
+            yield Warned(f"{why} The style LoRAs are trained on whole images.")
+        elif why and number == 1:
+            yield Warned(f"{why} The candidates are drawn without a LoRA of the marks.")
+        return marked
 
     def _do(self, key: str, work: Work, number: int = 0, count: int | None = None) -> Generator[Event, None, Any]:
         """Run one stage: report it, time it and record it in project.json. Returns the value of its outcome.
@@ -200,7 +210,7 @@ class _Bootstrap:
         name, title = STAGES[key].name_and_title(number, count)
         self.stage = name
         self.visited.append(name)
-        order = list_stages(self.depth)
+        order = list_stages(self.depth, self.config.style_on == BOTH)
         return StageStarted(name, title, order.index((STAGES[key], number)) + 1, len(order))
 
     def _finish(self, stage: StageStarted, outcome: _Outcome, seconds: float) -> StageFinished:
@@ -232,16 +242,22 @@ class _Bootstrap:
         return self._train(style_run(self.project.name, number), "style", dataset, {**settings, **self.config.style},
                            {"project": self.config.name, "round": number})
 
+    def _marks(self, marked: Dataset) -> Work:
+        return self._train(marks_run(self.project.name), "style", marked, {**MARKED, **self.config.style},
+                           {"project": self.config.name}, LONGER)
+
     def _character(self, dataset: Dataset) -> Work:
         identity = self.roles.identity
         return self._train(self.config.name, "character", for_character(dataset, self.project), self.config.character,
                            {"project": self.config.name, "absorbed": list(identity)})
 
     def _train(self, name: str, kind: str, dataset: Dataset, settings: Mapping[str, Any],
-               lineage: dict[str, Any]) -> Work:
+               lineage: dict[str, Any], longer: int = 1) -> Work:
+        """`longer`: how many times as many steps as are planned."""
         config = plan_training(self.backbone.family, kind, {
             "name": name, "seed": self.config.seed, "data.trigger": self.config.trigger, "data.upscale": True,
             **settings}, dataset).config
+        config = config.replace(steps=longer * config.steps)
         finished = None
         events = train(self.backbone, dataset, config, self.root / "loras", lineage=lineage,
                        should_stop=self.should_stop)
@@ -262,7 +278,7 @@ class _Bootstrap:
         folder = self.record.folder / f"round_{number}" / "candidates"
         paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
                                                       strengths=self.config.candidate_strengths,
-                                                      curve=self.config.curve)
+                                                      curve=self.config.curve, marks=self.marks)
         again = yield from self._draw_again(number, lora)
         paths += [path for path in self.project.round(number).list_candidates() if Lineage.read(path).asked_for]
         return _Outcome(paths, f"{len(paths)} images", reused and not again, {"folder": self._relative(folder)})
@@ -275,7 +291,7 @@ class _Bootstrap:
                      lora, strengths[wished.view.index % len(strengths)], "", curve=words)), wished.wish.strength)
                  for wished in list_wished(round_)]
         return (yield from self.pictures.make_again(f"round {number} again", round_.candidates_folder, asked, lora,
-                                                    curve))
+                                                    curve, self.marks))
 
     def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Work:
         round_, wanted = self.project.round(number), self.config.targets[number] - len(crops)

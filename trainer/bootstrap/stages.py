@@ -43,6 +43,7 @@ class Stage:
 STAGES = {stage.key: stage for stage in (
     Stage("crops", "Crop the image", "bootstrap/{project}/crops", label="Crops"),
     Stage("reference", "The base model's own images", "bootstrap/{project}/reference"),
+    Stage("marks", "Train a LoRA of the marks", "loras/{project}-marks", " on {count} crops"),
     Stage("style", "Round {round}: train a style LoRA", "loras/{project}-style-{round}", " on {count} images",
           "Style LoRA {round}"),
     Stage("candidates", "Round {round}: generate candidates", "bootstrap/{project}/round_{round}/candidates",
@@ -56,10 +57,14 @@ STAGES = {stage.key: stage for stage in (
 )}
 
 
-def list_stages(depth: int) -> list[tuple[Stage, int]]:
+def list_stages(depth: int, marks: bool = False) -> list[tuple[Stage, int]]:
     """Every stage of a project with `depth` rounds, with its round, in order. Stages outside the rounds have round
-    0."""
-    stages = list(STAGES.values())
+    0.
+
+    Args:
+        marks: whether it trains a LoRA of the marks.
+    """
+    stages = [stage for stage in STAGES.values() if marks or stage.key != "marks"]
     growing = [stage for stage in stages if stage.each_round]
     first, last = stages.index(growing[0]), stages.index(growing[-1]) + 1
     return [*((stage, 0) for stage in stages[:first]),

@@ -57,7 +57,7 @@ def project_status(folder: Path, loras: Path) -> ProjectStatus:
     """Where the project in `folder` stands. Raises UserError if there is no project.
 
     Args:
-        loras: the folder of runs. A project's runs are named `style_run` and like the project.
+        loras: the folder of runs. What a project's runs are named says `run_names`.
     """
     project, record = Project.load(folder), ProjectRecord.load(folder)
     return ProjectStatus(project, record, tuple(_stages(project, record, loras)))
@@ -68,10 +68,19 @@ def style_run(project: str, number: int) -> str:
     return with_ending(project, f"-style-{number}")
 
 
+def marks_run(project: str) -> str:
+    """Name of the run that trains a LoRA of the marks for the project of that name."""
+    return with_ending(project, "-marks")
+
+
+def run_names(project: str, depth: int) -> tuple[str, ...]:
+    """What the runs of a project of that name, with that many rounds, may be named; its character LoRA's first."""
+    return (project, *(style_run(project, number) for number in range(1, depth + 1)), marks_run(project))
+
+
 def project_runs(project: Project, loras: Path) -> list[Path]:
     """The folders of a project's runs, under whatever name they are now."""
-    names = {project.name, *(style_run(project.name, number) for number in range(1, project.depth + 1))}
-    found = []
+    names, found = run_names(project.name, project.depth), []
     for folder in run_folders(loras):
         with suppress(UserError):  # somebody else's, or damaged
             if read_run(folder).facts["config"].get("name") in names:

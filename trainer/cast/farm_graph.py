@@ -16,7 +16,7 @@ from typing import Any
 from ..bootstrap.config import project_name
 from ..bootstrap.planning.shares import Share
 from ..bootstrap.rounds import Project
-from ..bootstrap.status import project_runs, style_run
+from ..bootstrap.status import project_runs, run_names, style_run
 from ..common.errors import UserError
 from ..records.read_archive import rename_run
 from ..training.runs import read_run
@@ -52,7 +52,7 @@ class DeskRuns:
     def of(cls, project: Project, loras: Path) -> DeskRuns:
         runs = map(read_run, project_runs(project, loras))
         return cls({run.name: run.facts["config"]["name"] for run in runs if run.finished},
-                   (project.name, *(style_run(project.name, number) for number in range(1, project.depth + 1))))
+                   run_names(project.name, project.depth))
 
     def find(self, name: str) -> str:
         """The folder of the one finished run that Train LoRA calls so. Raises UserError if there is not exactly one."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..bootstrap.config import IMAGES, MARKS, BootstrapConfig, CurationSettings
+from ..bootstrap.config import IMAGES, STYLE_ON, BootstrapConfig, CurationSettings
 from ..captions.tags import read_tags
 from ..statements.consent import Statement
 from .terminal.console import Console, load_backbone_quietly
@@ -55,7 +55,7 @@ def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
                          "default: the same throughout")
     command.add_argument("--candidate-strengths", type=float, nargs="+", default=[0.6], metavar="X",
                          help="strengths of the style LoRA that the candidates take in turn (0.6)")
-    command.add_argument("--style-on", choices=(IMAGES, MARKS), default=IMAGES,
+    command.add_argument("--style-on", choices=STYLE_ON, default=IMAGES,
                          help="what the style LoRAs learn: the images so far, or the marks of the crops alone, which "
                          "are what the base never draws from the tags. On the sandbox, with --candidate-strengths 1.4 "
                          "--mark-weight 1 --set-style steps=200, more candidates show the marks, but the character "

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..bootstrap.config import MAX_DEPTH, BootstrapConfig
 from ..bootstrap.project import RESERVED, ProjectRecord
-from ..bootstrap.status import style_run
+from ..bootstrap.status import run_names
 from ..common.errors import UserError
 from ..common.files import make_folder, plain_errors, read_json, sync_folder, write_json
 from ..common.leftovers import remove_leftovers, temporary_path
@@ -156,8 +156,8 @@ def rename_run(run: str, archived: str, name: str) -> str:
     """The new name of a run, or of its folder. What follows the name that the project gave it stays, such as -2."""
     if archived == name:
         return run
-    given = {style_run(archived, number): style_run(name, number) for number in range(1, MAX_DEPTH + 1)}
-    for old, new in {**given, archived: name}.items():
+    own, *others = zip(run_names(archived, MAX_DEPTH), run_names(name, MAX_DEPTH), strict=True)
+    for old, new in (*others, own):
         if run == old or run.startswith(f"{old}-"):
             return with_ending(new, run.removeprefix(old))
     return with_ending(name, f"-{run}")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..bootstrap.rounds import Project
-from ..bootstrap.status import style_run
+from ..bootstrap.status import run_names
 from ..common.errors import UserError
 from ..datasets.dataset import Sample, load_folder
 from ..datasets.recorded import read_images
@@ -29,8 +29,8 @@ def find_project(run: Run | None, projects: Path | None) -> Project | None:
     named = str(run.lineage.get("project") or "")
     trained = {image.content for image in read_images(run.folder) or ()}
     for project in _list_projects(projects):
-        names = {project.name, *(style_run(project.name, number) for number in range(1, project.depth + 1))}
-        if project.name != named and (named or run.facts["config"].get("name") not in names):
+        if project.name != named and (
+                named or run.facts["config"].get("name") not in run_names(project.name, project.depth)):
             continue
         if any(sample.content_hash in trained for sample in list_images(project)) or named and not trained:
             return project

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.bootstrap import loop as bootstrap
+from lora_bootstrap.trainer.bootstrap import candidates, loop as bootstrap
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished, StageStarted
 from lora_bootstrap.trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
@@ -192,6 +192,38 @@ def test_style_loras_learn_the_marks_of_the_crops_alone_if_asked_and_the_charact
     assert not whole.data.masked_loss and len(images) == 7
 
 
+def test_a_lora_of_the_marks_counts_beside_the_style_loras_in_views_that_show_them(
+        config, tmp_path, training, monkeypatch):
+    counted = []
+
+    @contextlib.contextmanager
+    def local_lora(base, path, local, guidance):
+        counted.append((path.stem, guidance))
+        yield lambda done: None
+
+    monkeypatch.setattr(candidates, "local_lora", local_lora)
+    few = replace(config, style_on="both", targets=(3, 8, 12), candidates=(12, 16))
+    base = PlainBase()
+    events = run(few, tmp_path, base)
+    names = [settings.name for settings, *_ in training.calls]
+    assert names == ["zqx-marks", "zqx-style-1", "zqx-style-2", "zqx"]
+    (marks, crops, _), (style, images, _), *_ = training.calls
+    assert all(sample.mask for sample in crops) and marks.data.masked_loss and marks.steps == 2 * style.steps
+    assert len(images) == 3 and not any(sample.mask for sample in images) and not style.data.masked_loss
+    assert set(counted) == {("zqx-marks", base.family.cfg)}
+    stages = [event.name for event in events if isinstance(event, StageStarted)]
+    assert stages[:4] == ["crops", "reference", "marks", "style-1"]
+    assert [event.number for event in events if isinstance(event, StageStarted)] == list(range(1, 15))
+    project = Project.load(tmp_path / "out" / "bootstrap" / "zqx")
+    for path in (*project.round(1).list_candidates(), *project.round(2).list_candidates()):
+        made = Lineage.read(path)
+        assert made.marks.startswith("zqx-marks ") == ("close-up" not in made.tags), made.tags
+    assert not any(Lineage.read(path).marks for path in project.round(0).list_candidates())
+    before = base.made
+    run(few, tmp_path, base)
+    assert base.made == before, "what is there is not drawn again"
+
+
 def test_style_loras_learn_whole_images_where_the_base_draws_all_that_the_image_shows(config, tmp_path, training):
     few = replace(config, style_on="marks", targets=(3, 5, 7), candidates=(4, 4))
     events = run(few, tmp_path)  # this base draws the mark
@@ -200,6 +232,14 @@ def test_style_loras_learn_whole_images_where_the_base_draws_all_that_the_image_
     assert not any(settings.data.masked_loss for settings, *_ in training.calls)
     assert any("The style LoRAs are trained on whole images." in event.message for event in events
                if isinstance(event, Warned))
+
+
+def test_candidates_are_drawn_without_a_lora_of_the_marks_where_none_is_found(config, tmp_path, training):
+    few = replace(config, style_on="both", targets=(3, 5, 7), candidates=(4, 4))
+    events = run(few, tmp_path)
+    assert [settings.name for settings, *_ in training.calls] == ["zqx-style-1", "zqx-style-2", "zqx"]
+    told = [event.message for event in events if isinstance(event, Warned)]
+    assert sum("The candidates are drawn without a LoRA of the marks." in message for message in told) == 1
 
 
 def test_stages_are_reported_by_number_and_title(config, tmp_path, training):
@@ -373,7 +413,7 @@ def test_the_report_needs_no_other_file_and_no_script(config, tmp_path, training
     ({"targets": (16, 4)}, "increasing"),
     ({"candidates": (4, 96)}, "at least 5, 9"), ({"strengths": (0.0,)}, "above 0"), ({"strengths": ()}, "strengths"),
     ({"candidate_curve": (0.7, 2.3)}, "candidate_curve is"), ({"candidate_curve": (0.7, 2.3, 1.0)}, "between 0 and 1"),
-    ({"style_on": "mark"}, "must be images or marks"),
+    ({"style_on": "mark"}, "must be images, marks or both"),
 ])
 def test_impossible_settings_are_told_before_anything_runs(config, change, words):
     with pytest.raises(UserError, match=words):

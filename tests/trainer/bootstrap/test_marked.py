@@ -8,7 +8,7 @@ import torch
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
-from lora_bootstrap.trainer.bootstrap.marked import mark_crops, style_round
+from lora_bootstrap.trainer.bootstrap.marked import framings_without, mark_crops, style_round
 from lora_bootstrap.trainer.bootstrap.originals import read_saved
 from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.bootstrap.training_sets import make_crops
@@ -60,11 +60,16 @@ def test_every_crop_of_the_image_has_a_mask_where_the_mark_is_though_it_was_foun
         assert (true & mask).sum() > 0.6 * true.sum()
         assert (mask & ~true).sum() < 2 * true.sum()
         checked += 1
-    assert checked == 4  # the tail's tip is in each crop that is cut from this drawing
+    assert checked == 3  # the tail's tip is in each of these crops
 
 
 def test_the_crops_themselves_stay_without_masks(project, marked):
     assert all(sample.mask is None for sample in project.crops()) and all(sample.mask for sample in marked)
+
+
+def test_a_crop_that_cuts_the_mark_off_is_left_out_and_its_framing_is_known_not_to_show_it(project, marked):
+    assert [sample.path.stem for sample in marked] == ["0-whole", "1-upper", "3-region_1"]
+    assert framings_without(project.crops(), marked) == {"close-up"}
 
 
 def test_a_crop_without_the_mark_is_left_out(project, reference, tmp_path):

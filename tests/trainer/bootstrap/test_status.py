@@ -3,7 +3,7 @@
 import pytest
 
 from lora_bootstrap.trainer.bootstrap.curation.curate_round import curate_round
-from lora_bootstrap.trainer.bootstrap.status import project_status, style_run
+from lora_bootstrap.trainer.bootstrap.status import marks_run, project_runs, project_status, run_names, style_run
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
 
@@ -52,6 +52,17 @@ def test_candidates_are_counted_and_then_somebody_has_to_pick(project, status, t
     assert next(stage.text for stage in now.stages if stage.name == "curate-1") == "3 of 8 kept"
     curate_round(project.round(1), wanted=5, size=(64, 64), reference=None, eye=None)
     assert states(status())["curate-1"] == "done" and states(status())["style-2"] == "next"
+
+
+def test_the_runs_of_a_project_are_found_by_the_names_that_it_gave_them(project, tmp_path, monkeypatch):
+    monkeypatch.setattr("lora_bootstrap.trainer.bootstrap.status.read_run", lambda folder: Run(folder))
+    mine = [trained(tmp_path, name) for name in ("zqx", "zqx-style-1", "zqx-style-2", "zqx-marks")]
+    trained(tmp_path, "zqx-other")
+    assert sorted(project_runs(project, tmp_path / "loras")) == sorted(mine)
+
+
+def test_a_long_name_leaves_each_run_a_name_of_its_own():
+    assert len(set(run_names("x" * 120, 2))) == 4 and marks_run("x" * 120) in run_names("x" * 120, 2)
 
 
 class Run:

@@ -39,8 +39,8 @@ KILLED = Case("killed", MASKED.settings, killed=2)
 ALL = {**{case.root: case for case in CASES.values()}, "stopped": STOPPED, "resumed": RESUMED, "begun": BEGUN,
        "short": SHORT, "broken": BROKEN, "diverged": DIVERGED, "killed": KILLED}
 IN_FIGURES = {"auto": 1e-4, "fp16": 5e-3}
-"""By precision (auto: fp32 on a CPU), the largest relative difference of a loss or norm. That much is rounding: parts of
-a batch are multiplied by other code than the whole, and each processor rounds differently."""
+"""By precision (auto: fp32 on a CPU), the largest relative difference of a loss or norm. That much is rounding: parts
+of a batch are multiplied by other code than the whole, and each processor rounds differently."""
 IN_STEPS = 0.1
 """Largest difference of the weights, root mean square, in steps of the learning rate. No bound on a single weight:
 Adam moves one whose gradient is near zero by a whole step this way or that, as rounding has it."""
