@@ -104,7 +104,7 @@ class Lineage:
     def candidate(self) -> Candidate:
         return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora,
                          repaired_from=self.repaired_from, reference=self.reference,
-                         edits=self.edits, generator=self.generator.partition(PARTS)[0])
+                         edits=self.edits, generator=self.generator.partition(PARTS)[0], marked=bool(self.marks))
 
     @property
     def asked_for(self) -> bool:
