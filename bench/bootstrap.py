@@ -34,7 +34,7 @@ from ..sandbox import world
 from ..sandbox.judge import Judge, load_judge
 from ..trainer.backends.diffusers import load_backbone
 from ..trainer.bootstrap.candidates import picture_seed
-from ..trainer.bootstrap.config import IMAGES, STYLE_ON, CurationSettings
+from ..trainer.bootstrap.config import IMAGES, MARKS, CurationSettings
 from ..trainer.bootstrap.events import BootstrapFinished, StageFinished
 from ..trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from ..trainer.bootstrap.project import key_of
@@ -124,7 +124,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, nargs=2, default=[48, 96])
     parser.add_argument("--candidate-curve", type=float, nargs=3, default=[], metavar=("EARLY", "LATE", "FROM"))
     parser.add_argument("--candidate-strengths", type=float, nargs="+", default=[0.6])
-    parser.add_argument("--style-on", choices=STYLE_ON, default=IMAGES)
+    parser.add_argument("--redraw-marks", action="store_true")
+    parser.add_argument("--style-on", choices=(IMAGES, MARKS), default=IMAGES)
     parser.add_argument("--mark-weight", type=float, default=0.0)
     parser.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE")
@@ -135,7 +136,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _changed_loop(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of the loop that are not the usual ones, so that cases measured before these existed stay valid."""
-    usual = {"candidate_strengths": [0.6], "style_on": IMAGES, "mark_weight": 0.0}
+    usual = {"candidate_strengths": [0.6], "style_on": IMAGES, "mark_weight": 0.0, "redraw_marks": False}
     return {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
 
 
@@ -183,7 +184,8 @@ def _config(name: str, seed: int, options: argparse.Namespace) -> BootstrapConfi
         picture=str(picture), tags=tuple(world.caption_tags(scene)), trigger=TRIGGER, seed=seed,
         name=f"{name}-{seed}{key}", candidates=tuple(options.candidates), strengths=(1.0,),
         candidate_curve=tuple(options.candidate_curve), candidate_strengths=tuple(options.candidate_strengths),
-        style_on=options.style_on, curation=CurationSettings(mark_weight=options.mark_weight),
+        style_on=options.style_on, redraw_marks=options.redraw_marks,
+        curation=CurationSettings(mark_weight=options.mark_weight),
         style=parse_settings(options.set_style), character=parse_settings(options.set_character))
 
 

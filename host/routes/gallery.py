@@ -28,7 +28,6 @@ GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
         tag_recall, mark, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share one),
         "view": {axis: tag}, "prompt": str, "tags": [str, ...] (its caption's, before changes by hand), "seed",
         "lora": str, "strength": float, "curve": str (how the strength changes over the steps; "" if it does not),
-        "marks": str (the LoRA of the marks that counted beside it, and how; "" for none),
         "generator": str (what drew it, for people; "" where that is not known),
         "reference": str (name of the image that was edited; "" for none), "again_of", "repaired_from":
         str (names of the candidates that it was drawn again of, and repaired from; "" for none),

@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..captions.axes import usual_view
 from ..captions.views import ViewPrompt
 from ..common.errors import UserError
 from ..common.events import Event, Progress
@@ -83,7 +82,7 @@ class Lineage:
     curve: str = ""
     """The factor on `strength` over the steps (`Curve.text`); "" where it was the same throughout."""
     marks: str = ""
-    """The LoRA of the marks that was drawn with, and how (`MarksLora.text`); "" for none."""
+    """The LoRA of the marks with which it was drawn again, and how; "" for an image as it was drawn."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
@@ -104,7 +103,7 @@ class Lineage:
     def candidate(self) -> Candidate:
         return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora,
                          repaired_from=self.repaired_from, reference=self.reference,
-                         edits=self.edits, generator=self.generator.partition(PARTS)[0], marked=bool(self.marks))
+                         edits=self.edits, generator=self.generator.partition(PARTS)[0])
 
     @property
     def asked_for(self) -> bool:
@@ -154,27 +153,6 @@ class PlannedView:
     wording: str = ""
 
 
-@dataclass(frozen=True)
-class MarksLora:
-    """A LoRA of the marks, which counts beside the style LoRA where it changes an image most.
-
-    Attributes:
-        hidden: the framings, by their usual tags, that do not show the marks; it is not used for them.
-    """
-
-    path: Path
-    hidden: frozenset[str] = frozenset()
-    local: Local = Local()
-
-    @property
-    def text(self) -> str:
-        return f"{self.path.stem} {file_hash(self.path)[:12]}, {self.local.text}"
-
-    def text_for(self, tags: Iterable[str]) -> str:
-        """What a lineage with these tags says of it."""
-        return self.text if self.hidden.isdisjoint(map(usual_view, tags)) else ""
-
-
 class PictureMaker:
     """Generates images for planned views into a folder; images that already exist are not made again."""
 
@@ -182,8 +160,8 @@ class PictureMaker:
         self.backbone, self.sampler, self.should_stop = backbone, sampler, should_stop
 
     def make(self, what: str, folder: Path, views: Sequence[PlannedView], *, number: int = 0, lora: Path | None = None,
-             strengths: Sequence[float] = (1.0,), curve: Curve | None = None,
-             marks: MarksLora | None = None) -> Generator[Event, None, tuple[list[Path], bool]]:
+             strengths: Sequence[float] = (1.0,),
+             curve: Curve | None = None) -> Generator[Event, None, tuple[list[Path], bool]]:
         """Yields progress; returns (the images' paths, whether all of them already existed).
 
         The images cycle through `strengths`, which `curve` multiplies over the steps. Other images in the folder, left
@@ -194,27 +172,25 @@ class PictureMaker:
             Lineage(f"r{number}-{view.index:03d}", view.text, list(view.prompt.tags), dict(view.prompt.view), view.seed,
                     number, lora.stem if lora else "", digest,
                     strengths[view.index % len(strengths)] if lora else 0.0, self.backbone.fingerprint,
-                    wording=view.wording, curve=curve.text if curve and lora else "",
-                    marks=marks.text_for(view.prompt.tags) if marks else "", **vars(self.sampler))
+                    wording=view.wording, curve=curve.text if curve and lora else "", **vars(self.sampler))
             for view in views
         ]
-        missing = [lineage for lineage in plan if not _is_there(folder, lineage)]
+        missing = [lineage for lineage in plan if not is_there(folder, lineage)]
         done = len(plan) - len(missing)
-        for way in dict.fromkeys((lineage.strength, lineage.marks) for lineage in missing):
-            group = [lineage for lineage in missing if (lineage.strength, lineage.marks) == way]
+        for strength in dict.fromkeys(lineage.strength for lineage in missing):
+            group = [lineage for lineage in missing if lineage.strength == strength]
             for start in range(0, len(group), self.sampler.batch):
                 if self.should_stop():
                     raise Stopped
                 batch = group[start : start + self.sampler.batch]
-                self._make_batch(folder, batch, lora, curve, marks)
+                self._make_batch(folder, batch, lora, strength, curve)
                 done += len(batch)
                 yield Progress(what, done, len(plan))
         _remove_others(folder, {lineage.name for lineage in plan})
         return [folder / f"{lineage.name}.png" for lineage in plan], not missing
 
     def make_again(self, what: str, folder: Path, asked: Sequence[Lineage], lora: Path,
-                   curve: Curve | None = None,
-                   marks: MarksLora | None = None) -> Generator[Event, None, list[Path]]:
+                   curve: Curve | None = None) -> Generator[Event, None, list[Path]]:
         """Make images that a person asked for beside those of the plan. Yields progress, and returns their paths.
 
         Args:
@@ -224,42 +200,50 @@ class PictureMaker:
         for done, lineage in enumerate(asked):
             if self.should_stop():
                 raise Stopped
-            mine = replace(lineage, parent_lora=lora.stem, parent_lora_sha256=digest, base=base,
-                           marks=marks.text_for(lineage.tags) if marks else "", **vars(self.sampler))
-            self._make_batch(folder, [mine], lora, curve, marks)
+            mine = replace(lineage, parent_lora=lora.stem, parent_lora_sha256=digest, base=base, **vars(self.sampler))
+            self._make_batch(folder, [mine], lora, mine.strength, curve)
             yield Progress(what, done + 1, len(asked))
         return [folder / f"{lineage.name}.png" for lineage in asked]
+
+    def redraw(self, batch: Sequence[Lineage], lora: Path, curve: Curve | None, beside: Path,
+               local: Local) -> tuple[Tensor, Tensor]:
+        """Images of one strength as they were drawn, with another LoRA that counts locally.
+
+        Returns (pixels [B, 3, H, W] in 0..1, where it counted [B, 1, H, W] in 0..1).
+        """
+        strength = batch[0].strength
+        with (self.backbone.lora(lora, strength) as applied,
+              local_lora(self.backbone, beside, local, self.sampler.cfg) as change):
+            follow = _follow(curve, applied, strength) if curve else None
+
+            def at_step(done: float) -> None:
+                change.at_step(done)
+                if follow:
+                    follow(done)
+
+            pixels = self.sampler.pictures(self.backbone, [lineage.prompt for lineage in batch],
+                                           [lineage.seed for lineage in batch], at_step)
+        return pixels, change.places(*pixels.shape[-2:])
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, H, W] in 0..1, at the size at which images are compared."""
         return load_pixels(paths, self.sampler.measured_size)
 
-    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, curve: Curve | None,
-                    marks: MarksLora | None) -> None:
-        """Make images of one strength, and all with the marks' LoRA or all without, as the first says."""
-        prompts, seeds, told = [lineage.prompt for lineage in batch], [lineage.seed for lineage in batch], []
-        with ExitStack() as loras:
-            if lora is not None:
-                applied = loras.enter_context(self.backbone.lora(lora, batch[0].strength))
-                told += [_follow(curve, applied, batch[0].strength)] if curve else []
-            if marks is not None and batch[0].marks:
-                told.append(loras.enter_context(local_lora(self.backbone, marks.path, marks.local,
-                                                           self.sampler.cfg)))
-            pixels = self.sampler.pictures(self.backbone, prompts, seeds, _tell_all(told) if told else None)
+    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float,
+                    curve: Curve | None) -> None:
+        prompts, seeds = [lineage.prompt for lineage in batch], [lineage.seed for lineage in batch]
+        if lora is None:
+            pixels = self.sampler.pictures(self.backbone, prompts, seeds)
+        else:
+            with self.backbone.lora(lora, strength) as applied:
+                at_step = _follow(curve, applied, strength) if curve else None
+                pixels = self.sampler.pictures(self.backbone, prompts, seeds, at_step)
         for lineage, picture in zip(batch, pixels, strict=True):
             save_candidate(folder, to_image(picture), lineage)
 
 
 def _follow(curve: Curve, applied: AppliedLora, strength: float) -> Callable[[float], None]:
     return lambda done: applied.set_strength(strength * curve.at(done))
-
-
-def _tell_all(told: Sequence[Callable[[float], None]]) -> Callable[[float], None]:
-    def tell(done: float) -> None:
-        for each in told:
-            each(done)
-
-    return tell
 
 
 def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
@@ -271,7 +255,8 @@ def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
     return path
 
 
-def _is_there(folder: Path, lineage: Lineage) -> bool:
+def is_there(folder: Path, lineage: Lineage) -> bool:
+    """Whether the folder has an image with that lineage."""
     picture = folder / f"{lineage.name}.png"
     with suppress(UserError):  # what cannot be read is made again
         return picture.is_file() and Lineage.read(picture) == lineage

@@ -13,7 +13,7 @@ from ..common.schema import convert
 from ..stacks.time_split import Curve
 
 EVEN, FREE = "even", "free"
-STYLE_ON = IMAGES, MARKS, BOTH = ("images", "marks", "both")
+IMAGES, MARKS = "images", "marks"
 CHOICES = {"generators": (EVEN, FREE), "faces": ("auto", "on", "off")}
 """Settings of the curation with a choice of words."""
 LATER = ("pose_limit", "colour_limit", "match_colours", "detail_limit", "faces", "generators", "mark_weight")
@@ -84,8 +84,9 @@ class BootstrapConfig:
             camera angle and mood as the prompt asks.
         candidate_curve: factors on these strengths over the sampling steps: (early, late, share of the steps from which
             the second holds), such as (0.7, 2.3, 0.4); () for the same strength throughout.
-        style_on: what the style LoRAs learn: the images so far, or the marks of the crops alone (see marked.py); or the
-            images, and beside them a LoRA of the marks counts where it changes a candidate most.
+        style_on: what the style LoRAs learn: the images so far, or the marks of the crops alone (see marked.py).
+        redraw_marks: whether the kept images of the last round are drawn again with the marks of the crops
+            (curation/redrawn.py).
         strengths: columns of the strength grid.
         likeness: folder of a CLIP or DINOv2 model to measure likeness with; the sandbox brings its own.
         style, character: training settings by dotted name, over the family's preset.
@@ -102,6 +103,7 @@ class BootstrapConfig:
     candidate_strengths: tuple[float, ...] = (0.6,)
     candidate_curve: tuple[float, ...] = ()
     style_on: str = IMAGES
+    redraw_marks: bool = False
     seed: int = 0
     strengths: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 1.0)
     likeness: str = ""
@@ -123,8 +125,8 @@ class BootstrapConfig:
             if not values or not all(0 < value <= 2 for value in values):
                 raise UserError(f"{name} is {values}; it must be numbers above 0 and at most 2.")
         _check_curve(self.candidate_curve)
-        if self.style_on not in STYLE_ON:
-            raise UserError(f"style_on is {self.style_on!r}; it must be {', '.join(STYLE_ON[:-1])} or {STYLE_ON[-1]}.")
+        if self.style_on not in (IMAGES, MARKS):
+            raise UserError(f"style_on is {self.style_on!r}; it must be {IMAGES} or {MARKS}.")
 
     @property
     def curve(self) -> Curve | None:

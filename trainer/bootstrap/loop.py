@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..captions.views import ViewPrompt, showcase
 from ..common.events import Event, Events, Interrupted, Warned
-from ..common.files import write_json
+from ..common.files import file_hash, write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness, open_eye
 from ..measures.likeness import anchor_pixels, likeness_to, tag_recall
@@ -36,9 +36,10 @@ from ..training.events import Finished
 from ..training.loop import train
 from ..training.presets import plan_training
 from ..training.runs import read_losses
-from .candidates import Lineage, MarksLora, PictureMaker, Stopped, picture_seed
-from .config import BOTH, IMAGES, MARKS, BootstrapConfig
+from .candidates import Lineage, PictureMaker, Stopped, picture_seed
+from .config import MARKS, BootstrapConfig
 from .curation.curate_round import curate_round
+from .curation.redrawn import MarksLora, MarksPainter
 from .curation.round_figures import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
 from .marked import LONGER, SETTINGS as MARKED, framings_without, mark_crops, style_round
@@ -106,7 +107,7 @@ class _Bootstrap:
         self.roles, self.depth = self.project.roles, self.project.depth
         self.sampler = Sampler.of(backbone, steps=config.sample_steps, cfg=config.cfg)
         self.pictures = PictureMaker(backbone, self.sampler, should_stop)
-        self.marks: MarksLora | None = None
+        self.style_loras: dict[str, Path] = {}
         self.stage = ""
         self.visited: list[str] = []
 
@@ -151,6 +152,7 @@ class _Bootstrap:
                reference: Tensor) -> Generator[Event, None, Dataset]:
         """Grow the dataset once. Returns the larger dataset; if the loop must stop, `stopped_because` is set."""
         lora = yield from self._train_style(number, dataset, reference)
+        self.style_loras[file_hash(lora)] = lora
         paths = yield from self._do("candidates", self._candidates(number, lora), number)
         count = len(paths) + len(self.project.round(number).carried)
         kept = yield from self._do("curate", self._curate(number, crops, reference), number, count)
@@ -159,28 +161,21 @@ class _Bootstrap:
         if self.record.stopped_because:
             yield Warned(self.record.stopped_because)
             return dataset
+        if number == self.depth and self.config.redraw_marks:
+            kept = yield from self._do("marks", self._marks(kept, crops, reference))
         return (yield from self._do_at_once("dataset", lambda: self._dataset(number, kept), number,
                                             len(kept) + len(crops)))
 
     def _train_style(self, number: int, dataset: Dataset, reference: Tensor) -> Generator[Event, None, Path]:
-        marked = (yield from self._find_marks(number, reference)) if self.config.style_on != IMAGES else None
-        if marked and self.config.style_on == BOTH:
-            if number == 1:
-                lora = yield from self._do("marks", self._marks(marked), count=len(marked))
-                self.marks = MarksLora(lora, framings_without(self.project.crops(), marked))
-            marked = None
+        marked: Dataset | None = None
+        if self.config.style_on == MARKS:
+            crops = self.project.crops()
+            marked, why = mark_crops(self.project, self._anchors(crops), reference)
+            if why:
+                yield Warned(f"{why} The style LoRAs are trained on whole images.")
         work = self._style(style_round(self.project, number) if marked else number, marked or dataset,
                            MARKED if marked else {})
         return (yield from self._do("style", work, number, len(marked or dataset)))
-
-    def _find_marks(self, number: int, reference: Tensor) -> Generator[Event, None, Dataset | None]:
-        """The crops that show a mark, masked. None, after a warning, if the marks are not known."""
-        marked, why = mark_crops(self.project, self._anchors(self.project.crops()), reference)
-        if why and self.config.style_on == MARKS:
-            yield Warned(f"{why} The style LoRAs are trained on whole images.")
-        elif why and number == 1:
-            yield Warned(f"{why} The candidates are drawn without a LoRA of the marks.")
-        return marked
 
     def _do(self, key: str, work: Work, number: int = 0, count: int | None = None) -> Generator[Event, None, Any]:
         """Run one stage: report it, time it and record it in project.json. Returns the value of its outcome.
@@ -210,7 +205,7 @@ class _Bootstrap:
         name, title = STAGES[key].name_and_title(number, count)
         self.stage = name
         self.visited.append(name)
-        order = list_stages(self.depth, self.config.style_on == BOTH)
+        order = list_stages(self.depth, self.config.redraw_marks)
         return StageStarted(name, title, order.index((STAGES[key], number)) + 1, len(order))
 
     def _finish(self, stage: StageStarted, outcome: _Outcome, seconds: float) -> StageFinished:
@@ -242,9 +237,20 @@ class _Bootstrap:
         return self._train(style_run(self.project.name, number), "style", dataset, {**settings, **self.config.style},
                            {"project": self.config.name, "round": number})
 
-    def _marks(self, marked: Dataset) -> Work:
-        return self._train(marks_run(self.project.name), "style", marked, {**MARKED, **self.config.style},
-                           {"project": self.config.name}, LONGER)
+    def _marks(self, kept: Sequence[KeptCandidate], crops: Dataset, reference: Tensor) -> Work:
+        anchors = self._anchors(crops)
+        marked, why = mark_crops(self.project, anchors, reference)
+        if marked is None or self.eye is None:
+            why = why or "There is no eye for this base, so nothing can check what is drawn again."
+            yield Warned(f"{why} The marks are not drawn into the kept images.")
+            return _Outcome(kept, "none", False)
+        trained = yield from self._train(marks_run(self.project.name), "style", marked, {**MARKED, **self.config.style},
+                                         {"project": self.config.name}, LONGER)
+        folder, marks = self.record.folder / "marked", MarksLora(trained.value, framings_without(crops, marked))
+        painter = MarksPainter(self.pictures, folder, self.style_loras, self.config.curve, marks, self.eye, anchors)
+        redrawn = yield from painter.redraw(kept)
+        return _Outcome(redrawn.images, f"into {redrawn.taken} of {len(kept)} images ({trained.summary})",
+                        trained.reused and redrawn.reused, {**trained.facts, "folder": self._relative(folder)})
 
     def _character(self, dataset: Dataset) -> Work:
         identity = self.roles.identity
@@ -278,7 +284,7 @@ class _Bootstrap:
         folder = self.record.folder / f"round_{number}" / "candidates"
         paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
                                                       strengths=self.config.candidate_strengths,
-                                                      curve=self.config.curve, marks=self.marks)
+                                                      curve=self.config.curve)
         again = yield from self._draw_again(number, lora)
         paths += [path for path in self.project.round(number).list_candidates() if Lineage.read(path).asked_for]
         return _Outcome(paths, f"{len(paths)} images", reused and not again, {"folder": self._relative(folder)})
@@ -291,7 +297,7 @@ class _Bootstrap:
                      lora, strengths[wished.view.index % len(strengths)], "", curve=words)), wished.wish.strength)
                  for wished in list_wished(round_)]
         return (yield from self.pictures.make_again(f"round {number} again", round_.candidates_folder, asked, lora,
-                                                    curve, self.marks))
+                                                    curve))
 
     def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Work:
         round_, wanted = self.project.round(number), self.config.targets[number] - len(crops)

@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, Any] = {"data.masked_loss": True, "data.unmasked_weight":
 LEAST = 0.75
 """The least part of a mark that a crop must show to be a crop that shows it."""
 LONGER = 2
-"""How many times the steps of a style LoRA one of the marks is trained that counts beside it."""
+"""How many times the steps of a style LoRA one of the marks is trained with which images are drawn again."""
 Rectangle = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels."""
 Found = tuple[int, Rectangle]

@@ -230,8 +230,7 @@ def _candidate(path: Path, pick: Pick, decision: Decision | None, caption: str, 
     scores = decision.scores if decision else {}
     reason = BY_HAND.get(pick.state) or (decision.reason if decision else "not measured")
     lines = (f"{path.stem} · round {made.round} · {made.parent_lora or 'no LoRA'} at {made.strength:g} · "
-             f"seed {made.seed}", made.marks, made.prompt, caption and f"caption: {caption}",
-             pick.note and f"note: {pick.note}",
+             f"seed {made.seed}", made.prompt, caption and f"caption: {caption}", pick.note and f"note: {pick.note}",
              " · ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in scores.items()))
     return path, reason, ", ".join(made.view.values()), kind, "\n".join(filter(None, lines))
 

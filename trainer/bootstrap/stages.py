@@ -43,13 +43,13 @@ class Stage:
 STAGES = {stage.key: stage for stage in (
     Stage("crops", "Crop the image", "bootstrap/{project}/crops", label="Crops"),
     Stage("reference", "The base model's own images", "bootstrap/{project}/reference"),
-    Stage("marks", "Train a LoRA of the marks", "loras/{project}-marks", " on {count} crops"),
     Stage("style", "Round {round}: train a style LoRA", "loras/{project}-style-{round}", " on {count} images",
           "Style LoRA {round}"),
     Stage("candidates", "Round {round}: generate candidates", "bootstrap/{project}/round_{round}/candidates",
           label="Candidates {round}"),
     Stage("curate", "Round {round}: choose", "bootstrap/{project}/round_{round}/decisions.json", " from {count}",
           "Pick {round}"),
+    Stage("marks", "Draw the marks into the kept images", "bootstrap/{project}/marked"),
     Stage("dataset", "Round {round}: dataset", "bootstrap/{project}/round_{round}/dataset", " of {count}"),
     Stage("character", "Train the character LoRA", "loras/{project}", " on {count} images", "Character LoRA"),
     Stage("grid", "Strength grid", "bootstrap/{project}/grid"),
@@ -62,11 +62,12 @@ def list_stages(depth: int, marks: bool = False) -> list[tuple[Stage, int]]:
     0.
 
     Args:
-        marks: whether it trains a LoRA of the marks.
+        marks: whether marks are drawn into the kept images, before the last round's dataset is made of them.
     """
-    stages = [stage for stage in STAGES.values() if marks or stage.key != "marks"]
+    own, stages = STAGES["marks"], [stage for stage in STAGES.values() if stage.key != "marks"]
     growing = [stage for stage in stages if stage.each_round]
     first, last = stages.index(growing[0]), stages.index(growing[-1]) + 1
-    return [*((stage, 0) for stage in stages[:first]),
-            *((stage, number) for number in range(1, depth + 1) for stage in growing),
-            *((stage, 0) for stage in stages[last:])]
+    rounds = [(stage, number) for number in range(1, depth + 1) for stage in growing]
+    if marks:
+        rounds.insert(rounds.index((STAGES["dataset"], depth)), (own, 0))
+    return [*((stage, 0) for stage in stages[:first]), *rounds, *((stage, 0) for stage in stages[last:])]

@@ -8,7 +8,7 @@ it is added to those without the prompt too, so that guidance does not multiply 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 from .backbone import AppliedLora, Backbone
 
@@ -24,6 +24,8 @@ NEAR = 3 / 16
 """Side of the square, as a part of the image's shorter side, over whose mean a place is judged."""
 SOFTNESS = 0.15
 """How far, as a part of the difference at the edge of the chosen places, their weight takes to fall."""
+FEW, MANY = 0.3, 0.7
+"""The mean weight over the steps up to which a place of an image is as without the LoRA, and from which it is new."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Local:
 
 
 @contextmanager
-def local_lora(backbone: Backbone, source: Path, local: Local, guidance: float) -> Iterator[Callable[[float], None]]:
-    """Apply a LoRA locally to what the backbone generates while the block lasts. Yields the `at_step` for `generate`.
+def local_lora(backbone: Backbone, source: Path, local: Local, guidance: float) -> Iterator[LocalChange]:
+    """Apply a LoRA locally to what the backbone generates while the block lasts. What is yielded has the `at_step` for
+    `generate`, which must be given, and says where the LoRA counted in the last images.
 
     Its part for a text encoder is not used.
 
@@ -59,23 +62,32 @@ def local_lora(backbone: Backbone, source: Path, local: Local, guidance: float) 
             prompt, as diffusers' pipelines have it.
     """
     with backbone.lora(source, 0.0) as applied:
-        twice = _Twice(applied, local, guidance)
-        handle = backbone.network.register_forward_hook(twice, with_kwargs=True)
+        change = LocalChange(applied, local, guidance)
+        handle = backbone.network.register_forward_hook(change, with_kwargs=True)
         try:
-            yield twice.follow
+            yield change
         finally:
             handle.remove()
 
 
-class _Twice:
+class LocalChange:
     """A hook that lets a network predict each step a second time, with the LoRA."""
 
     def __init__(self, applied: AppliedLora, local: Local, guidance: float) -> None:
         self._applied, self._local, self._guidance = applied, local, guidance
         self._counts = self._inside = False
+        self._places: list[Tensor] = []
 
-    def follow(self, done: float) -> None:
+    def at_step(self, done: float) -> None:
+        if done == 0.0:
+            self._places.clear()
         self._counts = done >= self._local.start
+
+    def places(self, height: int, width: int) -> Tensor:
+        """[B, 1, height, width] in 0..1: where it counted in most steps of the last images."""
+        mean = torch.stack(self._places).mean(0)
+        enlarged = interpolate(mean, (height, width), mode="bilinear", align_corners=False)
+        return ((enlarged - FEW) / (MANY - FEW)).clamp(0, 1)
 
     def __call__(self, network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
         if not self._counts or self._inside:
@@ -93,14 +105,17 @@ class _Twice:
         return output
 
     def _blend(self, plain: Tensor, changed: Tensor) -> Tensor:
-        return counted_locally(plain, changed, self._local, self._guidance)
+        blended, places = counted_locally(plain, changed, self._local, self._guidance)
+        self._places.append(places.cpu())
+        return blended
 
 
-def counted_locally(plain: Tensor, changed: Tensor, local: Local, guidance: float) -> Tensor:
-    """The prediction without a LoRA, and where it changes most what it changes.
+def counted_locally(plain: Tensor, changed: Tensor, local: Local, guidance: float
+                    ) -> tuple[Tensor, Tensor]:
+    """(the prediction without a LoRA, and where it changes most what it changes; the weight of each place).
 
     Args:
-        plain, changed: [B, C, H, W], the predictions without and with it.
+        plain, changed: [B, C, H, W], the predictions without and with it. The weights are [B or B / 2, 1, H, W].
         guidance: the scale of the guidance. Above 1 the first half of the predictions is without the prompt. Where the
             change is largest is judged after guidance, which shows the mark more clearly.
     """
@@ -112,5 +127,6 @@ def counted_locally(plain: Tensor, changed: Tensor, local: Local, guidance: floa
     side = max(1, round(NEAR * min(size.shape[-2:])) // 2 * 2 + 1)
     size = avg_pool2d(size, side, 1, side // 2, count_include_pad=False)
     edge = size.flatten(1).quantile(1 - local.share, dim=1)[:, None, None, None]
-    counted = local.weight * difference * torch.sigmoid((size - edge) / (SOFTNESS * edge).clamp_min(1e-8))
-    return plain + torch.cat([counted] * (len(plain) // len(counted))).to(plain.dtype)
+    places = torch.sigmoid((size - edge) / (SOFTNESS * edge).clamp_min(1e-8))
+    counted = local.weight * places * difference
+    return plain + torch.cat([counted] * (len(plain) // len(counted))).to(plain.dtype), places

@@ -29,12 +29,11 @@ export const kinOf = ({ again_of: again, repaired_from: repaired, replaced_by: r
   ["→", replaced && t("replaced by {name}", { name: replaced })],
 ].filter(([, words]) => words);
 
-/** The LoRA that drew an image, and how strong it was, also where that changed over the steps; then the LoRA of the marks
- * that counted beside it. */
-export function loraWords({ lora, strength, curve, marks }) {
+/** The LoRA that drew an image, and how strong it was, also where that changed over the steps. */
+export function loraWords({ lora, strength, curve }) {
   if (!lora) return t("none");
   const words = t("{name} at {strength}", { name: lora, strength });
-  return [curve ? `${words} (${curve})` : words, marks].filter(Boolean).join(" · ");
+  return curve ? `${words} (${curve})` : words;
 }
 
 export class GalleryCard {

@@ -52,7 +52,6 @@ FIELDS: Mapping[str, Callable[[Candidate], Any]] = {
     "lora": lambda one: one.lineage.parent_lora,
     "strength": lambda one: one.lineage.strength,
     "curve": lambda one: one.lineage.curve,
-    "marks": lambda one: one.lineage.marks,
     "generator": lambda one: one.lineage.generator,
     "reference": lambda one: one.lineage.reference,
     "width": lambda one: one.lineage.width,

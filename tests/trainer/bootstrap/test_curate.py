@@ -149,35 +149,6 @@ def test_no_view_takes_more_than_its_share(candidates, drawings, anchors, views)
         assert sum(views[i].view["angle"] == angle for i in picked) <= -(-12 * asked // 24)
 
 
-class MarkEye:
-    """Likeness by the corner, where the mark is."""
-
-    name = "mark"
-
-    def embed(self, pixels):
-        shown = pixels[:, 2, :8, :8].mean((1, 2))
-        return normalize(torch.stack([shown, torch.full_like(shown, 0.5)], 1), dim=1)
-
-    def read_tags(self, pixels, tags):
-        return None
-
-
-def test_views_that_do_not_show_the_marks_keep_their_share_though_the_others_are_more_alike(
-        candidates, drawings, anchors):
-    plain = {row for row, one in enumerate(candidates) if one.prompt.view["framing"] == "close-up"}
-    pixels, original = drawings.clone(), anchors.clone()
-    original[:, :, :8, :8] = 1.0
-    for row in range(24):
-        pixels[row, :, :8, :8] = float(row not in plain)
-
-    def picked_without(known):
-        told = [replace(one, marked=known and row not in plain) for row, one in enumerate(candidates)]
-        picked = curate(told, pixels, original, count=12, eye=MarkEye(), settings=CurationSettings(likeness_floor=0.5))
-        return len(plain & set(picked.picked))
-
-    assert picked_without(known=True) == 12 * len(plain) // 24 > picked_without(known=False)
-
-
 def test_where_every_image_is_beyond_a_share_those_come_that_are_least_beyond(views, drawings, anchors):
     """The two views from the side are almost one colour and refused, so that a place is left for the view from the
     front. The sharper images are in flat colour, which has its share."""

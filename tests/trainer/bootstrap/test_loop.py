@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save
+from torch.nn.functional import normalize
 
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.bootstrap import candidates, loop as bootstrap
-from lora_bootstrap.trainer.bootstrap.candidates import Lineage
+from lora_bootstrap.trainer.bootstrap import loop as bootstrap
+from lora_bootstrap.trainer.bootstrap.candidates import Lineage, PictureMaker
 from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished, StageStarted
 from lora_bootstrap.trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, square_box
@@ -22,7 +24,7 @@ from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.views import VOCABULARIES
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Interrupted, Progress, Warned
-from lora_bootstrap.trainer.common.files import atomic_write
+from lora_bootstrap.trainer.common.files import atomic_write, file_hash, write_json
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.pictures.crops import Crop
 from lora_bootstrap.trainer.pictures.images import to_tensor
@@ -192,38 +194,6 @@ def test_style_loras_learn_the_marks_of_the_crops_alone_if_asked_and_the_charact
     assert not whole.data.masked_loss and len(images) == 7
 
 
-def test_a_lora_of_the_marks_counts_beside_the_style_loras_in_views_that_show_them(
-        config, tmp_path, training, monkeypatch):
-    counted = []
-
-    @contextlib.contextmanager
-    def local_lora(base, path, local, guidance):
-        counted.append((path.stem, guidance))
-        yield lambda done: None
-
-    monkeypatch.setattr(candidates, "local_lora", local_lora)
-    few = replace(config, style_on="both", targets=(3, 8, 12), candidates=(12, 16))
-    base = PlainBase()
-    events = run(few, tmp_path, base)
-    names = [settings.name for settings, *_ in training.calls]
-    assert names == ["zqx-marks", "zqx-style-1", "zqx-style-2", "zqx"]
-    (marks, crops, _), (style, images, _), *_ = training.calls
-    assert all(sample.mask for sample in crops) and marks.data.masked_loss and marks.steps == 2 * style.steps
-    assert len(images) == 3 and not any(sample.mask for sample in images) and not style.data.masked_loss
-    assert set(counted) == {("zqx-marks", base.family.cfg)}
-    stages = [event.name for event in events if isinstance(event, StageStarted)]
-    assert stages[:4] == ["crops", "reference", "marks", "style-1"]
-    assert [event.number for event in events if isinstance(event, StageStarted)] == list(range(1, 15))
-    project = Project.load(tmp_path / "out" / "bootstrap" / "zqx")
-    for path in (*project.round(1).list_candidates(), *project.round(2).list_candidates()):
-        made = Lineage.read(path)
-        assert made.marks.startswith("zqx-marks ") == ("close-up" not in made.tags), made.tags
-    assert not any(Lineage.read(path).marks for path in project.round(0).list_candidates())
-    before = base.made
-    run(few, tmp_path, base)
-    assert base.made == before, "what is there is not drawn again"
-
-
 def test_style_loras_learn_whole_images_where_the_base_draws_all_that_the_image_shows(config, tmp_path, training):
     few = replace(config, style_on="marks", targets=(3, 5, 7), candidates=(4, 4))
     events = run(few, tmp_path)  # this base draws the mark
@@ -234,12 +204,91 @@ def test_style_loras_learn_whole_images_where_the_base_draws_all_that_the_image_
                if isinstance(event, Warned))
 
 
-def test_candidates_are_drawn_without_a_lora_of_the_marks_where_none_is_found(config, tmp_path, training):
-    few = replace(config, style_on="both", targets=(3, 5, 7), candidates=(4, 4))
-    events = run(few, tmp_path)
-    assert [settings.name for settings, *_ in training.calls] == ["zqx-style-1", "zqx-style-2", "zqx"]
+class MarkEye:
+    """Likeness by how much of the image is of the mark's colour."""
+
+    name = "mark"
+
+    def embed(self, pixels):
+        shown = ((pixels[:, 0] < 0.3) & (pixels[:, 1] > 0.6) & (pixels[:, 2] > 0.6)).float().flatten(1).mean(1)
+        return normalize(torch.stack([shown * 50, torch.ones_like(shown)], 1), dim=1)
+
+    def read_tags(self, pixels, tags):
+        return None
+
+
+@pytest.fixture
+def redrawing(config, training, monkeypatch):
+    """(settings that draw marks into kept images; the lineages that were drawn again): in full views the whole image
+    gets the mark's colour, in others it gets worse."""
+    drawn = []
+
+    def redraw(pictures, batch, lora, curve, beside, local):
+        drawn.extend(batch)
+        pixels = torch.stack([pictures.backbone._draw(one.prompt, one.seed, one.width) for one in batch])
+        marked = torch.tensor([0.0, 0.8, 0.9])[:, None, None].expand_as(pixels[0])
+        pixels = torch.stack([marked if "full body" in one.tags else image for one, image in zip(
+            batch, pixels, strict=True)])
+        places = torch.zeros(len(batch), 1, *pixels.shape[-2:])
+        places[:, :, -8:] = 1.0
+        return pixels, places
+
+    monkeypatch.setattr(PictureMaker, "redraw", redraw)
+    return replace(config, redraw_marks=True, targets=(3, 8, 12), candidates=(12, 16)), drawn
+
+
+def test_the_marks_are_drawn_into_the_kept_images_that_become_more_like_the_original(redrawing, tmp_path, training):
+    asked, drawn = redrawing
+    events = list(run_bootstrap(asked, tmp_path / "out", backbone=PlainBase(), choose_eye=lambda *_: MarkEye()))
+    (marks, crops, lineage), (style, *_) = training.calls[2], training.calls[0]
+    assert [settings.name for settings, *_ in training.calls] == ["zqx-style-1", "zqx-style-2", "zqx-marks", "zqx"]
+    assert all(sample.mask for sample in crops) and marks.data.masked_loss and marks.steps == 2 * style.steps
+    assert lineage == {"project": "zqx"}
+    started = [event for event in events if isinstance(event, StageStarted)]
+    assert [event.number for event in started] == list(range(1, 15)) and started[9].name == "marks"
+
+    project = Project.load(tmp_path / "out" / "bootstrap" / "zqx")
+    kept = {item.lineage.name: item for item in project.round(2).list_kept()}
+    assert drawn and not any("close-up" in one.tags for one in drawn), "no crop of that framing shows the mark whole"
+    assert {one.name for one in drawn} == {name for name, item in kept.items() if "close-up" not in item.lineage.tags}
+    taken = {one.name for one in drawn if "full body" in one.tags}
+    assert 0 < len(taken) < len(drawn)
+    (finished,) = [event for event in events if isinstance(event, StageFinished) and event.name == "marks"]
+    assert finished.summary.startswith(f"into {len(taken)} of 9 images")
+    for image in (project.folder / "round_2" / "dataset").rglob("r*.png"):
+        trained, before = (to_tensor(Image.open(path).convert("RGB")) for path in (image, kept[image.stem].path))
+        assert torch.equal(trained[:, :-8], before[:, :-8]), "only the places change in which it counted"
+        assert (image.stem in taken) == bool((trained[:, -8:] - before[:, -8:]).abs().max() > 0.1)
+
+
+def test_marks_that_are_drawn_are_not_drawn_again_and_what_is_no_longer_kept_goes(redrawing, tmp_path, training):
+    asked, drawn = redrawing
+
+    def made():
+        list(run_bootstrap(asked, tmp_path / "out", backbone=PlainBase(), choose_eye=lambda *_: MarkEye()))
+        return {path.stem for path in (tmp_path / "out" / "bootstrap" / "zqx" / "marked").glob("*.png")}
+
+    first = made()
+    assert first == {one.name for one in drawn}
+    drawn.clear()
+    assert made() == first and drawn == []
+    round_ = Project.load(tmp_path / "out" / "bootstrap" / "zqx").round(2)
+    (out,) = [path for path in round_.list_candidates() if path.stem == max(first)]
+    write_json(round_.picks_file, {"revision": 1, "history": [], "picks": {
+        out.stem: {"state": "reject", "picture": file_hash(out)}}})
+    assert out.stem not in made()
+
+
+@pytest.mark.parametrize("base, eye, why", [(DrawingBase, MarkEye, "Marks were not measured"),
+                                            (lambda: PlainBase(), lambda: None, "There is no eye for this base")])
+def test_without_a_mark_or_an_eye_the_kept_images_stay_and_it_is_said_why(
+        redrawing, tmp_path, training, base, eye, why):
+    asked, drawn = redrawing
+    events = list(run_bootstrap(asked, tmp_path / "out", backbone=base(), choose_eye=lambda *_: eye()))
+    assert drawn == [] and "zqx-marks" not in [settings.name for settings, *_ in training.calls]
     told = [event.message for event in events if isinstance(event, Warned)]
-    assert sum("The candidates are drawn without a LoRA of the marks." in message for message in told) == 1
+    assert sum(why in message and message.endswith("The marks are not drawn into the kept images.")
+               for message in told) == 1
 
 
 def test_stages_are_reported_by_number_and_title(config, tmp_path, training):
@@ -413,7 +462,7 @@ def test_the_report_needs_no_other_file_and_no_script(config, tmp_path, training
     ({"targets": (16, 4)}, "increasing"),
     ({"candidates": (4, 96)}, "at least 5, 9"), ({"strengths": (0.0,)}, "above 0"), ({"strengths": ()}, "strengths"),
     ({"candidate_curve": (0.7, 2.3)}, "candidate_curve is"), ({"candidate_curve": (0.7, 2.3, 1.0)}, "between 0 and 1"),
-    ({"style_on": "mark"}, "must be images, marks or both"),
+    ({"style_on": "mark"}, "must be images or marks"),
 ])
 def test_impossible_settings_are_told_before_anything_runs(config, change, words):
     with pytest.raises(UserError, match=words):

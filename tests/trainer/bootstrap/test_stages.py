@@ -9,9 +9,9 @@ def test_stages_come_in_the_order_of_the_table_those_of_a_round_once_for_each():
                      "candidates-2", "curate-2", "dataset-2", "character", "grid", "report"]
 
 
-def test_a_lora_of_the_marks_is_trained_before_the_rounds_where_it_is_asked_for():
-    names = [stage.name(number) for stage, number in list_stages(1, marks=True)]
-    assert names[:4] == ["crops", "reference", "marks", "style-1"] and names[-1] == "report"
+def test_marks_are_drawn_before_the_last_dataset_is_made_where_that_is_asked_for():
+    names = [stage.name(number) for stage, number in list_stages(2, marks=True)]
+    assert names[5:12] == ["dataset-1", "style-2", "candidates-2", "curate-2", "marks", "dataset-2", "character"]
 
 
 def test_a_title_names_the_round_and_where_it_is_known_the_number_of_pictures():

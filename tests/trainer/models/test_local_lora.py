@@ -24,31 +24,31 @@ def predictions():
 
 def test_what_it_changes_most_counts_by_its_weight_and_all_else_stays(predictions):
     plain, changed = predictions
-    counted = counted_locally(plain, changed, LOCAL, guidance=3.0)[1] - plain[1]
+    counted = counted_locally(plain, changed, LOCAL, guidance=3.0)[0][1] - plain[1]
     assert counted[:, 14:, 14:] == pytest.approx(torch.full((4, 2, 2), 2.0), abs=0.1)
     assert counted[:, :10, :10].abs().max() < 1e-3
 
 
 def test_guidance_does_not_multiply_what_it_changes(predictions):
     plain, changed = predictions
-    without, with_prompt = counted_locally(plain, changed, LOCAL, guidance=3.0) - plain
+    without, with_prompt = counted_locally(plain, changed, LOCAL, guidance=3.0)[0] - plain
     torch.testing.assert_close(without, with_prompt)
 
 
 def test_without_guidance_every_row_has_its_own_change(predictions):
     plain, changed = predictions
-    first, second = (counted_locally(plain, changed, LOCAL, guidance=1.0) - plain)[:, :, 15, 15].mean(1)
+    first, second = (counted_locally(plain, changed, LOCAL, guidance=1.0)[0] - plain)[:, :, 15, 15].mean(1)
     assert first > 4 * second > 0
 
 
 def test_a_lora_that_changes_nothing_leaves_the_prediction_as_it_is(predictions):
     plain, _ = predictions
-    assert torch.equal(counted_locally(plain, plain.clone(), LOCAL, guidance=3.0), plain)
+    assert torch.equal(counted_locally(plain, plain.clone(), LOCAL, guidance=3.0)[0], plain)
 
 
 def test_a_prediction_in_half_precision_stays_one(predictions):
     plain, changed = (each.half() for each in predictions)
-    counted = counted_locally(plain, changed, LOCAL, guidance=3.0)
+    counted, _ = counted_locally(plain, changed, LOCAL, guidance=3.0)
     assert counted.dtype == torch.float16 and counted.isfinite().all()
 
 
@@ -57,8 +57,11 @@ def test_a_picture_changes_from_its_start_on_and_the_model_is_as_before_at_the_e
     def drawn(start=None, strength=1.0):
         if start is None:
             return tiny_backbone.generate([SHORT], cfg=cfg, **SIZE)
-        with local_lora(tiny_backbone, path, Local(strength, 2.0, 0.1, start), cfg) as follow:
-            return tiny_backbone.generate([SHORT], cfg=cfg, at_step=follow, **SIZE)
+        with local_lora(tiny_backbone, path, Local(strength, 2.0, 0.1, start), cfg) as change:
+            picture = tiny_backbone.generate([SHORT], cfg=cfg, at_step=change.at_step, **SIZE)
+        places = change.places(64, 64)
+        assert places.shape == (1, 1, 64, 64) and 0 <= places.min() and places.max() <= 1
+        return picture
 
     path = a_lora(tiny_backbone, tmp_path / "random.safetensors")
     plain = drawn()

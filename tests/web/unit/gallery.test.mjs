@@ -616,11 +616,11 @@ test("an image is shown as replaced by its repaired copy, until the copy is reje
   store.forget();
 });
 
-test("the strength of the LoRA is shown with how it changed over the steps, and the LoRA of the marks beside it", () => {
-  const [curve, marks] = ["x 0.7 until 0.4, x 2.3 from 0.4 of the steps", "akane-marks 0123, 1.4 x 2"];
-  assert.deepEqual([{}, { curve }, { lora: "", curve }, { marks }].map((values) =>
-    loraWords(candidate("a", { strength: 0.6, curve: "", marks: "", ...values }))),
-  ["akane-style-1 at 0.6", `akane-style-1 at 0.6 (${curve})`, "none", `akane-style-1 at 0.6 · ${marks}`]);
+test("the strength of the LoRA is shown with how it changed over the steps", () => {
+  const curve = "x 0.7 until 0.4, x 2.3 from 0.4 of the steps";
+  assert.deepEqual([{}, { curve }, { lora: "", curve }].map((values) =>
+    loraWords(candidate("a", { strength: 0.6, curve: "", ...values }))),
+  ["akane-style-1 at 0.6", `akane-style-1 at 0.6 (${curve})`, "none"]);
 });
 
 test("the form for drawing again sends what it shows, and says what cannot be", () => {

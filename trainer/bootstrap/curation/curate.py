@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -54,8 +54,6 @@ class Candidate:
     """Whether an image was edited, whichever it was."""
     generator: str = ""
     """The model or service that drew it, without its LoRAs; "" if its lineage does not say."""
-    marked: bool = False
-    """Whether a LoRA of the marks counted when it was drawn."""
 
 
 @dataclass(frozen=True)
@@ -226,12 +224,14 @@ def _likeness_gate(candidates, refused: list[str], likeness: Tensor, least: floa
                    enough: int, called: str = "likeness") -> list[str]:
     """Reject what is less alike than `gate`. Returns a note if the gate had to be lowered.
 
-    The crops show one angle, and other angles are less alike by nature, and so are views that do not show the marks
-    where others do. So the gate is lowered for each of these, until each has its share of `enough`, but never below
-    `least`.
+    The crops show one angle, and other angles are less alike by nature. So the gate is lowered angle by angle, until
+    each has its share of `enough`, but never below `least`.
     """
+    angles: dict[str, list[int]] = {}
+    for index in (~likeness.isnan()).nonzero()[:, 0].tolist():
+        angles.setdefault(candidates[index].prompt.view.get("angle", ""), []).append(index)
     lowest = gate
-    for members in _alike((~likeness.isnan()).nonzero()[:, 0].tolist(), candidates):
+    for members in angles.values():
         share = math.ceil(enough * len(members) / len(candidates))
         best = sorted((likeness[index].item() for index in members if not refused[index]), reverse=True)
         own = max(least, min([gate, *best[:share]]))
@@ -243,25 +243,6 @@ def _likeness_gate(candidates, refused: list[str], likeness: Tensor, least: floa
         return []
     return [f"The {called} gate was lowered from {gate:.2f} to as little as {lowest:.2f}: too few images were as much "
             "like the original as its crops are like each other."]
-
-
-def _alike(members: Iterable[int], candidates: Sequence[Candidate]) -> list[list[int]]:
-    """The members by what they show, which decides how alike they can be: by angle, and whether marks were drawn."""
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for index in members:
-        candidate = candidates[index]
-        groups.setdefault((candidate.prompt.view.get("angle", ""), candidate.marked), []).append(index)
-    return list(groups.values())
-
-
-def _z_alike(values: Tensor, members: Sequence[int], candidates: Sequence[Candidate]) -> Tensor:
-    """`_z`; where marks were drawn, of each group by itself: else the views that show them would take all picks."""
-    if not any(candidates[index].marked for index in members):
-        return _z(values, members)
-    z = torch.zeros(len(values))
-    for group in _alike(members, candidates):
-        z[group] = _z(values, group)[group]
-    return z
 
 
 def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
@@ -285,9 +266,7 @@ def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
     # sharpness above the usual is texture, not quality; so only a lack of it counts, and looking burnt
     quality = read.sharpness_z.clamp(max=0.5) - 0.25 * (read.burn.nan_to_num(0) - 2).clamp(min=0)
     score = 0.3 * _z(quality, members)
-    if read.likeness is not None:
-        score = score + _z_alike(read.likeness, members, candidates)
-    for values, weight in ((read.recall, 0.5), (read.traits, 0.5), (read.faces, 0.5),
+    for values, weight in ((read.likeness, 1.0), (read.recall, 0.5), (read.traits, 0.5), (read.faces, 0.5),
                            (read.mark, settings.mark_weight)):
         if values is not None:
             score = score + weight * _z(values, members)
