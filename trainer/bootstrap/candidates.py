@@ -22,10 +22,10 @@ from ..common.events import Event, Progress
 from ..common.files import file_hash, read_json, remove_file, write_json
 from ..common.schema import convert, read_record
 from ..models.backbone import AppliedLora, Backbone
-from ..models.local_lora import Local, local_lora
 from ..models.sampler import Sampler, save_picture
 from ..pictures.images import load_pixels, to_image
 from ..pictures.small_copies import remove_small
+from ..stacks.local_lora import Local, local_lora
 from ..stacks.time_split import Curve
 from .curation.curate import Candidate
 

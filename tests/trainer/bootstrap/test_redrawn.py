@@ -11,9 +11,9 @@ from lora_bootstrap.trainer.bootstrap.picks import Pick
 from lora_bootstrap.trainer.bootstrap.rounds import KeptCandidate
 from lora_bootstrap.trainer.captions.views import ViewPrompt
 from lora_bootstrap.trainer.common.files import file_hash
-from lora_bootstrap.trainer.models.local_lora import Local
 from lora_bootstrap.trainer.models.sampler import Sampler
 from lora_bootstrap.trainer.pictures.images import load_pixels
+from lora_bootstrap.trainer.stacks.local_lora import Local
 from lora_bootstrap.trainer.stacks.time_split import Curve
 
 from ...helpers.backbone_contract import a_lora

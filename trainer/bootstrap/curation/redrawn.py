@@ -1,6 +1,6 @@
 """Kept images, drawn again with the marks of the original, which candidates seldom show.
 
-Each is drawn as it was, with a LoRA of the marks that counts where it changes the image most (models/local_lora.py),
+Each is drawn as it was, with a LoRA of the marks that counts where it changes the image most (stacks/local_lora.py),
 and the new image is laid over the old one in these places alone. It is taken if that makes it more like the original.
 A mark where it does not belong, such as the other eye's colour in profile, makes it less so.
 """
@@ -18,8 +18,8 @@ from ...common.events import Event, Progress
 from ...common.files import file_hash, remove_file
 from ...measures.eyes import Likeness
 from ...measures.likeness import likeness_to
-from ...models.local_lora import Local
 from ...pictures.images import open_image, to_image, to_tensor
+from ...stacks.local_lora import Local
 from ...stacks.time_split import Curve
 from ..candidates import Lineage, PictureMaker, Stopped, is_there, save_candidate
 from ..rounds import KeptCandidate

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lora_bootstrap.trainer.models.local_lora import Local, counted_locally, local_lora
+from lora_bootstrap.trainer.stacks.local_lora import Local, counted_locally, local_lora
 
 from ...helpers.backbone_contract import SHORT, a_lora
 

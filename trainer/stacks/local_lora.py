@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from .backbone import AppliedLora, Backbone
+from ..models.backbone import AppliedLora, Backbone
 
 NEAR = 3 / 16
 """Side of the square, as a part of the image's shorter side, over whose mean a place is judged."""
