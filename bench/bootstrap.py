@@ -307,7 +307,8 @@ def _notes(options: argparse.Namespace) -> str:
             f"are near copies of one.\n\n{__doc__.split('The arms. ')[1].strip()}\n\n{options.views} views per arm, "
             f"candidates {options.candidates}, style settings {options.set_style or 'preset'}, character settings "
             f"{options.set_character or 'preset'}, factors on the candidates' strength "
-            f"{options.candidate_curve or 'none'}.")
+            f"{options.candidate_curve or 'none'}, marks drawn into the kept images: "
+            f"{'yes' if options.redraw_marks else 'no'}.")
 
 
 def _cases(measured: Sequence[Mapping[str, Any]]) -> str:
