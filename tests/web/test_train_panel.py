@@ -98,7 +98,8 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab, s
 
 
 @pytest.mark.usefixtures("once")  # the panel's own elements, the same in both; that both show it the others say
-def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, vue_nodes):
+def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, left_open, vue_nodes):
+    left_open.clear()  # a tab in which the other tests opened templates has all of them again after a reload
     name = run_name(vue_nodes, "chart")
     first, second = open_tab(), open_tab()
     for tab in (first, second):
@@ -123,7 +124,8 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     assert f"step {STEPS}" in first.panel.locator(".lb-train-preview").last.inner_text()
     first.page.wait_for_function("() => document.querySelector('.lb-train-preview img')?.naturalWidth === 64")
 
-    first.open()
+    first.stored(name)
+    first.open().restored()
     first.look_at_training()
     first.wait_for_curve(STEPS, seconds=START)
     first.picture("reloaded")
