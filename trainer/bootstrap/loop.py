@@ -241,7 +241,7 @@ class _Bootstrap:
         anchors = self._anchors(crops)
         marked, why = mark_crops(self.project, anchors, reference)
         if marked is None or self.eye is None:
-            why = why or "There is no eye for this base, so nothing can check what is drawn again."
+            why = why or "There is no eye for this base, which has to check what is drawn."
             yield Warned(f"{why} The marks are not drawn into the kept images.")
             return _Outcome(kept, "none", False)
         trained = yield from self._train(marks_run(self.project.name), "style", marked, {**MARKED, **self.config.style},

@@ -131,7 +131,7 @@ class MarksPainter:
         return self.folder / f"{name}.png"
 
     def _remove_others(self, plan: Mapping[str, Lineage]) -> None:
-        """Remove images of what is no longer kept."""
+        """Remove images that are not in the plan."""
         for sidecar in self.folder.glob("r*-*.json"):
             if sidecar.stem not in plan:
                 remove_file(sidecar.with_suffix(".png"))
