@@ -12,6 +12,18 @@ load("backbone_contract", PACK / "tests" / "helpers" / "backbone_contract.py")
 
 
 def pytest_collection_finish():
+    _forget_lasting_objects()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """A file may have imported more."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        _forget_lasting_objects()
+
+
+def _forget_lasting_objects():
     """Leave the host's own objects out of each later collection of garbage: every training asks for several, and going
     through a million objects took a sixth of the time of all tests here."""
     gc.collect()

@@ -6,22 +6,6 @@ from tiny_models import Tiny
 
 WIDE = {"in_channels": 16, "out_channels": 16}
 NAMED = {
-    "flux2": Tiny("Flux2", {
-        "image_model": "flux2", "in_channels": 128, "patch_size": 1, "out_channels": 128, "vec_in_dim": None,
-        "context_in_dim": 128, "hidden_size": 128, "mlp_ratio": 3.0, "num_heads": 2, "depth": 1,
-        "depth_single_blocks": 1, "axes_dim": [16, 16, 16, 16], "theta": 2000, "qkv_bias": False,
-        "guidance_embed": True, "txt_ids_dims": [3], "global_modulation": True, "mlp_silu_act": True,
-        "ops_bias": False}, 128),
-    "krea2": Tiny("Krea2", {
-        "image_model": "krea2", "features": 128, "tdim": 64, "txtdim": 64, "heads": 2, "kvheads": 1, "layers": 2,
-        "txtlayers": 3, "txtheads": 2, "txtkvheads": 2, "channels": 16}, 192),
-    "anima": Tiny("Anima", {
-        "image_model": "anima", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, **WIDE, "patch_spatial": 2,
-        "patch_temporal": 1, "model_channels": 128, "concat_padding_mask": True, "crossattn_emb_channels": 1024,
-        "pos_emb_cls": "rope3d", "pos_emb_learnable": True, "pos_emb_interpolation": "crop", "min_fps": 1,
-        "max_fps": 30, "use_adaln_lora": True, "adaln_lora_dim": 32, "num_blocks": 2, "num_heads": 2,
-        "extra_per_block_abs_pos_emb": False, "rope_h_extrapolation_ratio": 4.0, "rope_w_extrapolation_ratio": 4.0,
-        "rope_t_extrapolation_ratio": 1.0, "rope_enable_fps_modulation": False}, 1024),
     "wan21": Tiny("WAN21_T2V", {
         "image_model": "wan2.1", "model_type": "t2v", "in_dim": 16, "out_dim": 16, "dim": 128, "ffn_dim": 256,
         "freq_dim": 64, "text_dim": 96, "num_heads": 2, "num_layers": 2}, 96),

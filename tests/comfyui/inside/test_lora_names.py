@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import cache
 from itertools import pairwise
 
 import comfy.lora
@@ -64,7 +65,9 @@ class Host:
     def __init__(self, family):
         self.most = 30 if family in FAMILIES else 12  # layers of each file
         model, encoders = make_model(MODELS[family]).model, TextEncoders(*ENCODERS.get(family, ()))
-        self.weights = {**model.state_dict(), **encoders.state_dict()}
+        # what the loader adds is the difference: zeros take no memory and round nothing
+        self.weights = {key: torch.zeros(()).expand(weight.shape)
+                        for key, weight in {**model.state_dict(), **encoders.state_dict()}.items()}
         self.places = comfy.lora.model_lora_keys_clip(encoders, comfy.lora.model_lora_keys_unet(model, {}))
 
     def shape(self, name):
@@ -109,6 +112,10 @@ class Host:
         return found
 
 
+host_of = cache(Host)
+"""A tiny model takes as long to build as what most tests ask of it."""
+
+
 def write(path, host, names, seed):
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
@@ -139,14 +146,14 @@ def pair(tmp_path, host, *spelled):
 # of Krea 2, diffusers' names of the text fusion are not known here: merges keep the files' own
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "krea2"])
 def test_every_name_that_the_host_reads_is_read(family):
-    host = Host(family)
+    host = host_of(family)
     unread = [name for name in host.places if host.is_layer(name) and layer_name(name) is None]
     assert len(host.places) > 50 and unread == []
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "flux2", "krea2", "hunyuan_video"])
+@pytest.mark.parametrize("family", [*FAMILIES, "hunyuan_video"])
 def test_the_names_that_the_host_has_for_one_layer_are_one_here(family):
-    host, by_place = Host(family), {}
+    host, by_place = host_of(family), {}
     layers = {name: any_layer_name(name) for name in host.places if host.is_layer(name)}
     ends, texts = names_of_ends(layers.values()), text_names(layers.values())
     for name, layer in layers.items():
@@ -160,7 +167,7 @@ def test_the_names_that_the_host_has_for_one_layer_are_one_here(family):
 
 @pytest.mark.parametrize("family", MODELS)
 def test_a_merge_in_every_spelling_that_the_host_reads_is_read_by_it(family, tmp_path, caplog, record_property):
-    host, tried = Host(family), []
+    host, tried = host_of(family), []
     for prefix in SPELLINGS:
         if names := host.spelled(prefix):
             assert_the_host_reads_the_merge(host, pair(tmp_path, host, names, names), caplog, tmp_path)
@@ -175,7 +182,7 @@ def test_a_merge_in_every_spelling_that_the_host_reads_is_read_by_it(family, tmp
 @pytest.mark.parametrize("family", SOME)
 def test_a_merge_of_one_spelling_with_the_next_is_read_by_the_host_or_refused(family, tmp_path, caplog,
                                                                               record_property):
-    host, equal, refused = Host(family), 0, []
+    host, equal, refused = host_of(family), 0, []
     spelled = {prefix: names for prefix in SPELLINGS if (names := host.spelled(prefix))}
     for one, other in pairwise(spelled):
         try:
@@ -190,7 +197,7 @@ def test_a_merge_of_one_spelling_with_the_next_is_read_by_the_host_or_refused(fa
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux", "z_image", "wan21"])
 def test_biases_and_norms_of_a_merge_are_those_of_its_parents_in_the_host(family, tmp_path, caplog):
-    host, paths = Host(family), []
+    host, paths = host_of(family), []
     places = {place: name for name, place in host.places.items() if name.startswith(HOST) and isinstance(place, str)}
     names = [name for place, name in places.items() if place in host.weights and not name.endswith(".bias")]
     norms = [name for name in names if host.weights[host.places[name]].ndim == 1]
@@ -210,7 +217,7 @@ def test_biases_and_norms_of_a_merge_are_those_of_its_parents_in_the_host(family
 
 @pytest.mark.parametrize("family", SOME)
 def test_blocks_of_a_lora_are_read_by_the_host_as_they_were(family, tmp_path, caplog):
-    host = Host(family)
+    host = host_of(family)
     for prefix in (HOST, "lora_unet_"):
         path = write(tmp_path / "a.safetensors", host, host.spelled(prefix), 1)
         block = next(iter(read_blocks(path).keys))
@@ -233,7 +240,7 @@ def test_blocks_of_a_lora_are_read_by_the_host_as_they_were(family, tmp_path, ca
     ("sdxl", "lora_unet_down", "diffusion_model."),
 ])
 def test_a_merge_of_two_spellings_is_read_by_the_host(family, first, second, tmp_path, caplog):
-    host = Host(family)
+    host = host_of(family)
     denoiser = host.spelled("lora_unet_")[:3]
     both = [[*host.spelled(prefix), *(denoiser if prefix.startswith(("lora_te", "text_encoders.")) else ())]
             for prefix in (first, second)]

@@ -7,7 +7,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import comfy.latent_formats
 import comfy.model_patcher
@@ -172,12 +172,20 @@ def narrow_adapter(width: int):
 
 @torch.no_grad()
 def set_weights(network: nn.Module, seed: int = 0) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in [*network.named_parameters(), *network.named_buffers()]:
+    named = [*network.named_parameters(), *network.named_buffers()]
+    noise = iter(_make_noise(seed, tuple(parameter.shape for _, parameter in named if parameter.ndim > 1)))
+    for name, parameter in named:
         if parameter.ndim > 1:
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.05)
+            parameter.copy_(next(noise))
         else:
             parameter.fill_(1.0 if name.endswith(("weight", "scale")) else 0.0)
+
+
+@lru_cache(maxsize=20)
+def _make_noise(seed: int, shapes: tuple[torch.Size, ...]) -> list[torch.Tensor]:
+    """Kept, as drawing numbers is most of what making a model takes."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) * 0.05 for shape in shapes]
 
 
 class TextModel(nn.Module):
