@@ -12,7 +12,7 @@ from lora_bootstrap.trainer.models.families import get_family
 
 from ..helpers.server import PACK
 from ..helpers.serving import loras, pixels, run_folder
-from ..helpers.templates import api, inputs_of, is_widget
+from ..helpers.templates import api, inputs_of, is_widget, without_previews
 
 LOADERS = {"CheckpointLoaderSimple": "TinyCheckpoint", "UNETLoader": "TinyNetwork", "CLIPLoader": "TinyText",
            "VAELoader": "TinyDecoder"}
@@ -29,7 +29,7 @@ START = {"sandbox": "1 Start here", "sdxl": "1 Start here (your model)"}
 
 
 def shortened(template, family, name):
-    graph = api(template)
+    graph = without_previews(api(template))
     links = [node["inputs"].get("trigger") for node in graph.values()]
     triggers = {link[0] for link in links if isinstance(link, list)}
     for id, node in graph.items():

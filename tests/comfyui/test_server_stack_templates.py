@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import numpy as np
 import pytest
 
-from ..helpers.server import PACK
 from ..helpers.serving import loras, pixels
+from ..helpers.templates import api, without_previews
 
 RUNS = ("short_stack_character", "short_stack_style")
 
 
 def shortened(name):
-    graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
+    graph = without_previews(api(name))
     runs = iter(RUNS)
     for node in graph.values():
         kind = node["class_type"].removeprefix("LoraBootstrap_")

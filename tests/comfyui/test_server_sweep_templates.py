@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ..helpers.server import PACK
 from ..helpers.serving import pixels
+from ..helpers.templates import api, without_previews
 
 CELLS = {"6 Compare - strength grid": 5 * 3 + 3, "6 Compare - checkpoint sweep": 5 * 2 * 4 + 4,
          "6 Compare - seed sweep": 6 * 2, "6 Compare - score and pick": 2 * (5 * 2 * 4 + 4)}
@@ -17,7 +17,7 @@ DRAWS = ("StrengthGrid", "CheckpointSweep", "ComposeGrid")
 
 
 def shortened(name):
-    graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
+    graph = without_previews(api(name))
     for node in graph.values():
         kind = node["class_type"].removeprefix("LoraBootstrap_")
         node["inputs"] |= {

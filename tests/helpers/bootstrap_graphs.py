@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from .server import PACK
+from .templates import api, without_previews
 
 STEPS = 6
 TARGETS, CANDIDATES = "4, 7, 9", "6, 8"
@@ -12,7 +10,7 @@ TARGETS, CANDIDATES = "4, 7, 9", "6, 8"
 
 def template(name, trigger, candidates=CANDIDATES):
     """A template as it is shipped, but with a few small trainings and few candidates, as a project of its own."""
-    graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
+    graph = without_previews(api(name))
     for node in graph.values():
         inputs = node["inputs"]
         if node["class_type"] == "LoraBootstrap_Project":

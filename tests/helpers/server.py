@@ -224,7 +224,7 @@ class Client:
         self.messages: list[Message] = []
         self._heard = threading.Condition()
         self._socket = websocket.create_connection(
-            f"ws://127.0.0.1:{server.port}/ws?clientId={self.id}", timeout=START_SECONDS)
+            f"ws://127.0.0.1:{server.port}/ws?clientId={self.id}", timeout=START_SECONDS, skip_utf8_validation=True)
         self._socket.settimeout(None)
         threading.Thread(target=self._listen, daemon=True).start()
 

@@ -12,6 +12,8 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 BLUEPRINTS = WORKFLOWS.parent / "subgraphs"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 NOTES = ("MarkdownNote", "Note")
+RECORDED = WORKFLOWS.parent / "tests" / "nodes" / "object_info_0.33.0.json"
+TRAININGS = ("LoraBootstrap_TrainLora", "LoraBootstrap_FineTune")
 BYPASSED = 4
 ENTERS, LEAVES = -10, -20
 """The ids that the ends of a subgraph's links have at its border."""
@@ -24,6 +26,18 @@ def ui(name: str) -> dict[str, Any]:
 
 def api(name: str) -> dict[str, Any]:
     return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text("utf-8"))
+
+
+def without_previews(graph: dict[str, Any]) -> dict[str, Any]:
+    """The prompt, whose trainings are given settings without previews, all else at its default, unless they have their
+    own: the previews of a few steps take longer than the steps."""
+    kind = "LoraBootstrap_TrainSettings"
+    defaults = dict(widgets_of(json.loads(RECORDED.read_text("utf-8"))[kind]))
+    for node in list(graph.values()):
+        if node["class_type"] in TRAININGS and "settings" not in node["inputs"]:
+            node["inputs"]["settings"] = ["no previews", 0]
+            graph["no previews"] = {"class_type": kind, "inputs": {**defaults, "preview_every": 0}}
+    return graph
 
 
 def levels(graph: dict[str, Any]) -> list[dict[str, Any]]:

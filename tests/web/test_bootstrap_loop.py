@@ -30,7 +30,7 @@ from lora_bootstrap.trainer.captions.tags import absorb, join_tags
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.models.sampler import Sampler
 
-from ..helpers.browser import DRAWN, Tab
+from ..helpers.browser import DRAWN, SHOWN, Tab
 from ..helpers.hosts import ALL_HOSTS
 from ..helpers.server import Server, until
 
@@ -105,7 +105,9 @@ class Person:
         return self.page.locator(".lb-gallery").nth(number - 1)
 
     def wait_for_status(self, number: int, text: str) -> None:
-        self.gallery(number).locator(".lb-ui-head > .lb-ui-status").filter(has_text=text).wait_for(timeout=DRAWN)
+        """Look at the gallery until it says so: a page that was just loaded may still move its view."""
+        said = self.gallery(number).locator(".lb-ui-head > .lb-ui-status").filter(has_text=text)
+        until(lambda: self.page.evaluate(LOOK, number) and said.is_visible(), SHOWN, f"{text!r}", OFTEN)
 
     def pick(self, number: int, count: int) -> None:
         """Keep the first cards, which are those that are proposed, a key each; a slip is undone on the way."""
