@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from hashlib import sha256
 
 from torch import Tensor
 
@@ -16,21 +17,31 @@ class TrainingBackgrounds:
 
     def __init__(self, training: Tensor | None) -> None:
         self.training = training
+        self._usual: dict[bytes, bool] = {}
 
     @cached_property
     def _known(self) -> list[Background]:
-        return [] if self.training is None else _read(self.training)
+        return [] if self.training is None else [read_background(to_image(picture)) for picture in self.training]
 
     def share_copied(self, pixels: Tensor, without: Tensor | None) -> float | None:
         """Share of images [B, 3, H, W] that repeat one of them, where the same image without the LoRA does not; None
         if there is no training image."""
         if self.training is None:
             return None
-        copied = [copies_background(own, self._known) for own in _read(pixels)]
-        if without is not None and any(copied):
-            usual = iter(_read(without[copied]))
-            copied = [each and not copies_background(next(usual), self._known) for each in copied]
+        copied = [self._is_copy(picture) for picture in pixels]
+        if without is not None:
+            copied = [each and not self._is_usual(picture) for each, picture in zip(copied, without, strict=True)]
         return sum(copied) / len(copied)
+
+    def _is_copy(self, picture: Tensor) -> bool:
+        return copies_background(read_background(to_image(picture)), self._known)
+
+    def _is_usual(self, picture: Tensor) -> bool:
+        """Whether an image without the LoRA is a copy. The same one is beside every checkpoint and strength."""
+        key = sha256(picture.cpu().numpy().tobytes()).digest()
+        if key not in self._usual:
+            self._usual[key] = self._is_copy(picture)
+        return self._usual[key]
 
 
 def measure_artefacts(pixels: Tensor, without: Tensor | None) -> tuple[float | None, tuple[str, ...]]:
@@ -42,7 +53,3 @@ def measure_artefacts(pixels: Tensor, without: Tensor | None) -> tuple[float | N
     found = [any(each) for each in zip(*faults.values(), strict=True)]
     return sum(found) / len(found), tuple(
         f"{name} in {sum(each)} of {len(each)}" for name, each in faults.items() if any(each))
-
-
-def _read(pixels: Tensor) -> list[Background]:
-    return [read_background(to_image(picture)) for picture in pixels]
