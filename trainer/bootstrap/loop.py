@@ -24,6 +24,7 @@ from ..common.files import file_hash, write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness, open_eye
 from ..measures.likeness import anchor_pixels, likeness_to, tag_recall
+from ..measures.surprise import find_surprising, surprise
 from ..memory.preflight import fitted
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
@@ -169,8 +170,7 @@ class _Bootstrap:
     def _train_style(self, number: int, dataset: Dataset, reference: Tensor) -> Generator[Event, None, Path]:
         marked: Dataset | None = None
         if self.config.style_on == MARKS:
-            crops = self.project.crops()
-            marked, why = mark_crops(self.project, self._anchors(crops), reference)
+            marked, why = self._mark_crops(self.project.crops(), reference)
             if why:
                 yield Warned(f"{why} The style LoRAs are trained on whole images.")
         work = self._style(style_round(self.project, number) if marked else number, marked or dataset,
@@ -238,8 +238,7 @@ class _Bootstrap:
                            {"project": self.config.name, "round": number})
 
     def _marks(self, kept: Sequence[KeptCandidate], crops: Dataset, reference: Tensor) -> Work:
-        anchors = self._anchors(crops)
-        marked, why = mark_crops(self.project, anchors, reference)
+        marked, why = self._mark_crops(crops, reference)
         if marked is None or self.eye is None:
             why = why or "There is no eye for this base, which has to check what is drawn."
             yield Warned(f"{why} The marks are not drawn into the kept images.")
@@ -247,10 +246,19 @@ class _Bootstrap:
         trained = yield from self._train(marks_run(self.project.name), "style", marked, {**MARKED, **self.config.style},
                                          {"project": self.config.name}, LONGER)
         folder, marks = self.record.folder / "marked", MarksLora(trained.value, framings_without(crops, marked))
-        painter = MarksPainter(self.pictures, folder, self.style_loras, self.config.curve, marks, self.eye, anchors)
+        painter = MarksPainter(self.pictures, folder, self.style_loras, self.config.curve, marks, self.eye,
+                               self._anchors(crops))
         redrawn = yield from painter.redraw(kept)
         return _Outcome(redrawn.images, f"into {redrawn.taken} of {len(kept)} images ({trained.summary})",
                         trained.reused and redrawn.reused, {**trained.facts, "folder": self._relative(folder)})
+
+    def _mark_crops(self, crops: Dataset, reference: Tensor) -> tuple[Dataset | None, str]:
+        """As `mark_crops`: by patches, and by what surprises the base."""
+        anchors = self._anchors(crops)
+        prompts = [view.text for view in plan_views(self.project, REFERENCE).views]
+        surprising = find_surprising(surprise(self.backbone, anchors, [sample.caption for sample in crops]),
+                                     surprise(self.backbone, reference, prompts))
+        return mark_crops(self.project, anchors, reference, surprising)
 
     def _character(self, dataset: Dataset) -> Work:
         identity = self.roles.identity

@@ -44,7 +44,8 @@ Found = tuple[int, Rectangle]
 """(the crop that a place was found in, where it is)."""
 
 
-def mark_crops(project: Project, anchors: Tensor, reference: Tensor) -> tuple[Dataset | None, str]:
+def mark_crops(project: Project, anchors: Tensor, reference: Tensor, surprising: Sequence[Place] = ()
+               ) -> tuple[Dataset | None, str]:
     """(the crops that show a mark, with masks that are white where it is; "") or (None, why the marks are not known).
 
     A mark that is found in one crop is masked in every crop of the same image that holds its place. Where the crop cuts
@@ -53,15 +54,17 @@ def mark_crops(project: Project, anchors: Tensor, reference: Tensor) -> tuple[Da
     Args:
         anchors: the crops [A, 3, H, W] in 0..1, as `anchor_pixels` returns them.
         reference: the base's own images [R, 3, H, W] in 0..1 at that size.
+        surprising: places of marks that were found otherwise.
     """
     crops = project.crops()
     marks, why = find_marks(anchors, reference)
-    if marks is None:
+    places = (*(marks.places if marks else ()), *surprising)
+    if not places:
         for sample in crops:  # they were found with other tags
             remove_file(project.folder / MASKS / sample.path.name)
         return None, why
     aspect, masks = anchors.shape[-1] / anchors.shape[-2], {}
-    found = [(place[0], _rectangle(place, crops.samples[place[0]], aspect)) for place in marks.places]
+    found = [(place[0], _rectangle(place, crops.samples[place[0]], aspect)) for place in places]
     boxes = _boxes(crops)
     for index, sample in enumerate(crops):
         here = [(crop, moved) for crop, area in found if (moved := _moved(area, crop, index, boxes))]

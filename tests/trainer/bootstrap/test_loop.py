@@ -25,6 +25,7 @@ from lora_bootstrap.trainer.captions.views import VOCABULARIES
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Interrupted, Progress, Warned
 from lora_bootstrap.trainer.common.files import atomic_write, file_hash, write_json
+from lora_bootstrap.trainer.measures.surprise import GRID
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.pictures.crops import Crop
 from lora_bootstrap.trainer.pictures.images import to_tensor
@@ -217,6 +218,12 @@ class MarkEye:
         return None
 
 
+@pytest.fixture(autouse=True)
+def nothing_surprises(monkeypatch):
+    """The bases here predict nothing."""
+    monkeypatch.setattr(bootstrap, "surprise", lambda base, pixels, captions: torch.ones(len(pixels), GRID, GRID))
+
+
 @pytest.fixture
 def redrawing(config, training, monkeypatch):
     """(settings that draw marks into kept images; the lineages that were drawn again): in full views the whole image
@@ -289,6 +296,24 @@ def test_without_a_mark_or_an_eye_the_kept_images_stay_and_it_is_said_why(
     told = [event.message for event in events if isinstance(event, Warned)]
     assert sum(why in message and message.endswith("The marks are not drawn into the kept images.")
                for message in told) == 1
+
+
+def test_a_mark_that_surprises_the_base_is_learned_though_no_patch_of_it_is_unusual(
+        redrawing, tmp_path, training, monkeypatch):
+    asked, _ = redrawing
+
+    def surprise(base, pixels, captions):
+        found = torch.ones(len(pixels), GRID, GRID)
+        if len(captions) == asked.targets[0]:  # the crops
+            found[0], found[0, 18:21, 24:27] = 0.5, 9.0
+        return found
+
+    monkeypatch.setattr(bootstrap, "surprise", surprise)
+    list(run_bootstrap(asked, tmp_path / "out", backbone=DrawingBase(), choose_eye=lambda *_: MarkEye()))
+    (crops,) = [dataset for settings, dataset, _ in training.calls if settings.name == "zqx-marks"]
+    left, top, right, bottom = crops.samples[0].load_mask().getbbox()
+    width, height = crops.samples[0].size
+    assert 0.7 * width < left < right < 0.9 * width and 0.5 * height < top < bottom < 0.7 * height
 
 
 def test_stages_are_reported_by_number_and_title(config, tmp_path, training):

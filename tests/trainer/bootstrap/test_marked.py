@@ -63,6 +63,16 @@ def test_every_crop_of_the_image_has_a_mask_where_the_mark_is_though_it_was_foun
     assert checked == 3  # the tail's tip is in each of these crops
 
 
+def test_a_mark_that_no_patch_shows_is_masked_where_it_was_found_otherwise(project, reference, tmp_path):
+    other = Project(tmp_path, project.config, "sandbox")
+    make_crops(other, draw_once(world.Scene(AKANE), SIZE), "akane")
+    nothing = torch.stack([reference[0]] * 4)
+    found, why = mark_crops(other, nothing, reference, [(0, 0.55, 0.75, 0.05)])
+    assert why == "" and [sample.path.stem for sample in found] == ["0-whole", "1-upper", "2-face", "3-region_1"]
+    left, top, right, bottom = found.samples[0].load_mask().getbbox()
+    assert 0.7 * SIZE < left < right < 0.85 * SIZE and 0.5 * SIZE < top < bottom < 0.65 * SIZE
+
+
 def test_the_crops_themselves_stay_without_masks(project, marked):
     assert all(sample.mask is None for sample in project.crops()) and all(sample.mask for sample in marked)
 
