@@ -23,13 +23,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 FIRST = ("test_inside.py", "test_inside_models.py")
 """Each of these takes minutes by itself."""
+LONG = ("test_loop.py",)
+"""These need nothing, but would keep one worker busy when the others are done."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what a test needs; put files with such tests before the others. Each file keeps its order."""
     mark_needs(items)
-    long = {item.path for item in items if any(need.mark in item.keywords for need in NEEDS)}
+    long = {item.path for item in items
+            if item.path.name in LONG or any(need.mark in item.keywords for need in NEEDS)}
     items.sort(key=lambda item: (item.path.name not in FIRST, item.path not in long))
 
 
