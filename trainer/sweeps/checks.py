@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from hashlib import sha256
 
 from torch import Tensor
 
 from ..measures.artefacts import find_faults
 from ..measures.background import Background, copies_background, read_background
+from ..models.probe import pixels_hash
 from ..pictures.images import to_image
 
 
@@ -17,7 +17,7 @@ class TrainingBackgrounds:
 
     def __init__(self, training: Tensor | None) -> None:
         self.training = training
-        self._usual: dict[bytes, bool] = {}
+        self._usual: dict[str, bool] = {}
 
     @cached_property
     def _known(self) -> list[Background]:
@@ -38,7 +38,7 @@ class TrainingBackgrounds:
 
     def _is_usual(self, picture: Tensor) -> bool:
         """Whether an image without the LoRA is a copy. The same one is beside every checkpoint and strength."""
-        key = sha256(picture.cpu().numpy().tobytes()).digest()
+        key = pixels_hash(picture)
         if key not in self._usual:
             self._usual[key] = self._is_copy(picture)
         return self._usual[key]
