@@ -24,6 +24,7 @@ from ..common.files import file_hash, write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness, open_eye
 from ..measures.likeness import anchor_pixels, likeness_to, tag_recall
+from ..measures.remembered import remember_figures
 from ..measures.surprise import find_surprising, surprise
 from ..memory.preflight import fitted
 from ..models.backbone import Backbone
@@ -39,7 +40,7 @@ from ..training.presets import plan_training
 from ..training.runs import read_losses
 from .candidates import Lineage, PictureMaker, Stopped, picture_seed
 from .config import MARKS, BootstrapConfig
-from .curation.curate_round import curate_round
+from .curation.curate_round import FIGURES_FILE, curate_round
 from .curation.redrawn import MarksLora, MarksPainter
 from .curation.round_figures import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
@@ -240,7 +241,7 @@ class _Bootstrap:
     def _marks(self, kept: Sequence[KeptCandidate], crops: Dataset, reference: Tensor) -> Work:
         marked, why = self._mark_crops(crops, reference)
         if marked is None or self.eye is None:
-            why = why or "There is no eye for this base, which has to check what is drawn."
+            why = why or "What is drawn has to be checked by an eye, and this base has none."
             yield Warned(f"{why} The marks are not drawn into the kept images.")
             return _Outcome(kept, "none", False)
         trained = yield from self._train(marks_run(self.project.name), "style", marked, {**MARKED, **self.config.style},
@@ -256,8 +257,9 @@ class _Bootstrap:
         """As `mark_crops`: by patches, and by what surprises the base."""
         anchors = self._anchors(crops)
         prompts = [view.text for view in plan_views(self.project, REFERENCE).views]
-        surprising = find_surprising(surprise(self.backbone, anchors, [sample.caption for sample in crops]),
-                                     surprise(self.backbone, reference, prompts))
+        with remember_figures(self.project.round(REFERENCE).candidates_folder / FIGURES_FILE):
+            surprising = find_surprising(surprise(self.backbone, anchors, [sample.caption for sample in crops]),
+                                         surprise(self.backbone, reference, prompts))
         return mark_crops(self.project, anchors, reference, surprising)
 
     def _character(self, dataset: Dataset) -> Work:

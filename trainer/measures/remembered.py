@@ -129,12 +129,17 @@ def remember_figures(path: Path) -> Iterator[FigureStore]:
     store.save()
 
 
+def remembered(name: str, pixels: Tensor, figure: Figure) -> Tensor:
+    """The figures [B, …] of images [B, 3, H, W], of which each is by itself: stored under that name, if they are."""
+    store = _STORE.get()
+    return figure(pixels) if store is None else store.rows(name, pixels, figure)
+
+
 def per_image(figure: Figure) -> Figure:
     """Mark a figure [B, …] of images [B, 3, H, W] as one of each image by itself, which can be stored."""
     @wraps(figure)
     def measured(pixels: Tensor) -> Tensor:
-        store = _STORE.get()
-        return figure(pixels) if store is None else store.rows(figure.__name__, pixels, figure)
+        return remembered(figure.__name__, pixels, figure)
     return measured
 
 

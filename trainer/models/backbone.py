@@ -26,6 +26,10 @@ Rows = Tensor | tuple[Tensor | None, ...]
 that has no tensor of this name (a caption that needs no mask)."""
 
 
+AT_ONCE = 8
+"""Number of latents that `predict_for` gives to the network at once."""
+
+
 @dataclass(frozen=True)
 class Conditioning:
     """What a network is conditioned on besides the noisy latents: named tensors; row i belongs to caption i."""
@@ -317,6 +321,13 @@ class Backbone(Protocol):
 
     def token_count(self, caption: str) -> tuple[int, int]:
         """(tokens of the caption, tokens that the model reads), both without start and end marks."""
+
+
+def predict_for(caption: str, backbone: Backbone, noisy: Tensor, t: Tensor) -> Tensor:
+    """What the network predicts for latents [B, ...] at times t [B] if all of them have that caption, as float32."""
+    conditioning = backbone.encode_text([caption]).to(backbone.device)
+    return torch.cat([backbone.predict(rows, times, conditioning.rows([0] * len(rows))).float()
+                      for rows, times in zip(noisy.split(AT_ONCE), t.split(AT_ONCE), strict=True)])
 
 
 def dtypes_of(*networks: nn.Module) -> str:

@@ -19,7 +19,7 @@ from ..captions.classes import known_words
 from ..captions.tags import same_tag, split_tags
 from ..common.errors import UserError
 from ..common.events import Event, Progress
-from ..models.backbone import Backbone
+from ..models.backbone import Backbone, predict_for
 
 MOST_PIECES = 3
 """Most tokens of a good trigger. Each token has a meaning of its own, and takes space from the rest of the caption."""
@@ -218,10 +218,10 @@ def measure_loudness(words: Sequence[str], backbone: Backbone, seed: int = 0,
 def _distances(words: Sequence[str], backbone: Backbone, seed: int, progress: Callable[[Event], None]) -> list[float]:
     """Root mean square distance of each word's predictions from those for "", over PROBES noisy latents."""
     noisy, times = _probes(backbone, seed)
-    silent = _predictions("", backbone, noisy, times)
+    silent = predict_for("", backbone, noisy, times)
     distances = []
     for number, word in enumerate(words, 1):
-        distances.append((_predictions(word, backbone, noisy, times) - silent).square().mean().sqrt().item())
+        distances.append((predict_for(word, backbone, noisy, times) - silent).square().mean().sqrt().item())
         progress(Progress("measuring words", number, len(words)))
     return distances
 
@@ -236,8 +236,3 @@ def _probes(backbone: Backbone, seed: int) -> tuple[Tensor, Tensor]:
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents)
     times = torch.linspace(0.35, 0.95, PROBES, device=latents.device)
     return backbone.noised(latents, noise, times), times
-
-
-def _predictions(word: str, backbone: Backbone, noisy: Tensor, times: Tensor) -> Tensor:
-    conditioning = backbone.encode_text([word]).to(backbone.device)
-    return backbone.predict(noisy, times, conditioning.rows([0] * len(noisy))).float()

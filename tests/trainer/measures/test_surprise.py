@@ -10,6 +10,7 @@ from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.backends.diffusers import load_backbone
 from lora_bootstrap.trainer.captions.tags import join_tags
 from lora_bootstrap.trainer.measures.marks import MOST_STRANGE
+from lora_bootstrap.trainer.measures.remembered import remember_figures
 from lora_bootstrap.trainer.measures.surprise import GRID, MUCH, find_surprising, surprise
 from lora_bootstrap.trainer.pictures.images import to_tensor
 
@@ -68,3 +69,16 @@ def test_a_whole_image_unlike_the_base_has_no_marks():
     crop = torch.zeros(1, GRID, GRID)
     crop[0, : int(GRID * (MOST_STRANGE + 0.1))] = 9.0
     assert find_surprising(crop, torch.ones(4, GRID, GRID)) == ()
+
+
+def test_an_image_is_measured_once_for_a_caption(base, tmp_path, monkeypatch):
+    scene, asked = world.Scene(AKANE), []
+    monkeypatch.setattr(base, "predict", lambda noisy, t, heard: asked.append(len(noisy)) or torch.zeros_like(noisy))
+
+    def measure(caption):
+        before = sum(asked)
+        with remember_figures(tmp_path / "figures"):
+            return surprise(base, draw([scene]), [caption]), sum(asked) - before
+
+    (first, some), (again, none), (_, other) = measure("a"), measure("a"), measure("b")
+    assert torch.equal(first, again) and (some, none, other) == (18, 0, 18)

@@ -21,7 +21,7 @@ from .gates import is_edited
 from .round_figures import RoundFigures, round_figures
 
 FIGURES_FILE = ".figures.safetensors"
-"""In a round's folder: what was measured of its images; see measures/remembered.py."""
+"""Beside images, as in a round's folder: what was measured of them; see measures/remembered.py."""
 
 
 @dataclass(frozen=True)
